@@ -29,13 +29,13 @@
 #include "core/status.h"
 
 /* state       may be followed by                                        what it means */
-#define GOBJ_STATES(X)                                                                       \
-    X(EXPECTED, GOBJ_BIT(FETCHING) | GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE)) /* will exist */ \
+#define GOBJ_STATES(X)                                                                           \
+    X(EXPECTED, GOBJ_BIT(FETCHING) | GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE)) /* will exist */  \
     X(FETCHING, GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE) | GOBJ_BIT(FAILED))   /* no head yet */ \
-    X(STREAMING, GOBJ_BIT(RESUMING) | GOBJ_BIT(COMPLETE) | GOBJ_BIT(FAILED))   /* growing */    \
+    X(STREAMING, GOBJ_BIT(RESUMING) | GOBJ_BIT(COMPLETE) | GOBJ_BIT(FAILED))   /* growing */     \
     X(RESUMING, GOBJ_BIT(STREAMING) | GOBJ_BIT(FAILED)) /* upstream died, asking for the rest */ \
-    X(COMPLETE, 0)                                                                           \
-    X(NEGATIVE, 0) /* an answer without a body of ours: 404, 502 ... for a short while */    \
+    X(COMPLETE, 0)                                                                               \
+    X(NEGATIVE, 0) /* an answer without a body of ours: 404, 502 ... for a short while */        \
     X(FAILED, 0)   /* unlinked; readers are aborted */
 
 #define GOBJ_BIT(n) (1u << GOBJ_##n)
@@ -54,17 +54,17 @@ enum gobj_kind {
 /* Fixed before the state becomes STREAMING or NEGATIVE, immutable after. The strings are copied in
  * by gobj_start() and gobj_negative(); empty means absent. */
 struct gobj_head {
-    int status;                /* 200; NEGATIVE: what to answer */
-    int64_t length;            /* -1: known only when COMPLETE */
-    const char *etag;          /* with its quotes */
+    int status;       /* 200; NEGATIVE: what to answer */
+    int64_t length;   /* -1: known only when COMPLETE */
+    const char *etag; /* with its quotes */
     const char *content_type;
     const char *cache_control; /* passed on to the client */
     const char *last_modified;
-    const char *fields;        /* further header lines, "name: value\r\n" each, names lower case */
-    uint64_t born_us;          /* monotonic: arrival of the response, less its Age */
-    uint64_t swr_us, sie_us;   /* stale-while-revalidate, stale-if-error */
-    bool shared;               /* false: answers only those who were waiting, is never a hit */
-    bool has_age;              /* send Age: it came from an outside origin */
+    const char *fields;      /* further header lines, "name: value\r\n" each, names lower case */
+    uint64_t born_us;        /* monotonic: arrival of the response, less its Age */
+    uint64_t swr_us, sie_us; /* stale-while-revalidate, stale-if-error */
+    bool shared;             /* false: answers only those who were waiting, is never a hit */
+    bool has_age;            /* send Age: it came from an outside origin */
 };
 
 struct gobj;
@@ -82,7 +82,7 @@ bool gobj_is_dead(const struct gobj *o); /* unlinked: no new request may use it 
 const char *gobj_state_name(enum gobj_state s);
 const char *gobj_key(const struct gobj *o);
 enum gobj_kind gobj_kind(const struct gobj *o);
-unsigned gobj_home(const struct gobj *o); /* index of the loop that writes it */
+unsigned gobj_home(const struct gobj *o);                /* index of the loop that writes it */
 const struct gobj_head *gobj_head(const struct gobj *o); /* only from STREAMING or NEGATIVE on */
 
 /* Monotonic time until which a COMPLETE object may be served without asking; moves with a 304. */

@@ -2,8 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/hash.h"
 #include "edge/store_int.h"
 #include "edge/stream.h"
@@ -22,7 +24,8 @@ struct store *store_new(const struct store_cfg *cfg, struct mem_pool *pool,
     memset(s, 0, sizeof *s);
     OBJ_INIT(s, STORE_MAGIC);
     s->cfg = *cfg;
-    s->seed = hash_seed();
+    if (getrandom(&s->seed, sizeof s->seed, 0) != (ssize_t)sizeof s->seed)
+        s->seed = (uint64_t)clock_wall_us(); /* weaker against flooding, nothing else */
     s->loops = loops;
     s->n_loops = n_loops;
     s->pool = pool;
@@ -301,9 +304,8 @@ static struct gobj *find_or_insert_locked(struct store *s, const struct store_as
 
 static struct gobj *new_for(struct store *s, const struct store_ask *ask)
 {
-    struct gobj *o =
-        gobj_new(s, ask->key, ask->len, ask->hash, ask->home, ask->kind,
-                 ask->miss == STORE_HOLD ? GOBJ_EXPECTED : GOBJ_FETCHING, NULL);
+    struct gobj *o = gobj_new(s, ask->key, ask->len, ask->hash, ask->home, ask->kind,
+                              ask->miss == STORE_HOLD ? GOBJ_EXPECTED : GOBJ_FETCHING, NULL);
 
     if (o != NULL)
         atomic_init(&o->held, ask->miss == STORE_HOLD);

@@ -71,9 +71,9 @@ struct store_ask {
     uint64_t hash;
     unsigned home;
     enum gobj_kind kind;
-    enum store_miss miss;    /* what to insert where there is nothing: FETCHING or EXPECTED */
+    enum store_miss miss; /* what to insert where there is nothing: FETCHING or EXPECTED */
     uint64_t now_us;
-    bool revalidate;         /* do not use a stale one: replace it, its body may be adopted */
+    bool revalidate; /* do not use a stale one: replace it, its body may be adopted */
 };
 /* The loop's view of the object (one reference, through view_own()), made at first touch;
  * *inserted: this call made the object. An EXPECTED one gets its home told that it is wanted. */
@@ -88,7 +88,7 @@ MUST_USE enum st store_expect(struct loop *l, const char *key, size_t len, uint6
                               unsigned home, struct gobj **out);
 /* Replaces whatever has the key by o (COMPLETE or growing, not yet listed). */
 struct gobj *store_make(struct store *s, const char *key, size_t len, uint64_t hash, unsigned home,
-                        enum gobj_kind kind); /* unlisted, STREAMING-able (EXPECTED); +1 */
+                        enum gobj_kind kind);       /* unlisted, STREAMING-able (EXPECTED); +1 */
 void store_publish(struct loop *l, struct gobj *o); /* lists it; the old one is unlinked */
 void store_notify(struct gobj *o);
 void store_completed(struct loop *l, struct gobj *o); /* after gobj_complete(): enters eviction */

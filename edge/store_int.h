@@ -79,8 +79,8 @@ struct view {
 
     struct view *reg_next, **reg_prev; /* (L) on o->views */
     alignas(64) atomic_int armed;      /* (A) exchanges only: 1 = the letter is under way */
-    atomic_uchar hits;                 /* (A) 0..3, written by the view's loop, cleared by evict.c */
-    struct mail mail;                  /* owned by whoever moved armed from 0 to 1 */
+    atomic_uchar hits; /* (A) 0..3, written by the view's loop, cleared by evict.c */
+    struct mail mail;  /* owned by whoever moved armed from 0 to 1 */
 };
 
 enum { SHARDS = 64, SHARD_BUCKETS = 2048 };
@@ -125,10 +125,10 @@ struct store {
     struct loop *const *loops; /* (I) */
     unsigned n_loops;
     struct mem_pool *pool;
-    _Atomic uint64_t cap_bytes;   /* the byte cap for what is listed */
-    _Atomic uint64_t cache_bytes; /* listed and COMPLETE, by capacity */
+    _Atomic uint64_t cap_bytes;       /* the byte cap for what is listed */
+    _Atomic uint64_t cache_bytes;     /* listed and COMPLETE, by capacity */
     _Atomic uint64_t evictable_bytes; /* the same less what a live window holds */
-    _Atomic uint64_t objects;     /* listed */
+    _Atomic uint64_t objects;         /* listed */
     _Atomic uint64_t object_limit_bytes;
     struct stream_table *streams;
     struct trim_letter *trim; /* one per loop */
@@ -146,12 +146,13 @@ struct gobj *gobj_new(struct store *s, const char *key, size_t len, uint64_t has
                       enum gobj_kind kind, enum gobj_state initial, struct gobj *prior);
 
 /* view.c */
-struct view *view_new(struct loop *l);      /* one reference: the table's */
-void view_discard(struct view **vp);        /* one that was never registered */
+struct view *view_new(struct loop *l); /* one reference: the table's */
+void view_discard(struct view **vp);   /* one that was never registered */
 void view_register_locked(struct view *v, struct gobj *o);
-void view_adopt(struct view *v);            /* own loop, after the lock: into the table */
-void view_push_all_locked(struct gobj *o, uint64_t *signal); /* bit per loop that is owed a signal */
-void view_drop_loop(struct store_loop *sl);                  /* shutdown */
+void view_adopt(struct view *v); /* own loop, after the lock: into the table */
+void view_push_all_locked(struct gobj *o,
+                          uint64_t *signal); /* bit per loop that is owed a signal */
+void view_drop_loop(struct store_loop *sl);  /* shutdown */
 
 /* evict.c; the home loop */
 MUST_USE enum st evict_init(struct store_loop *sl);

@@ -42,12 +42,12 @@ enum stream_source {
 };
 
 enum stream_where {
-    STREAM_UNKNOWN,  /* no such stream, session or rendition, or nobody tells us: go upstream */
-    STREAM_ABSENT,   /* known not to exist here, and nowhere else */
-    STREAM_WINDOW,   /* first..latest: fetch it (STREAM_HERE: it is in the index or gone) */
-    STREAM_NEXT,     /* latest + 1: hold the request */
-    STREAM_AHEAD,    /* further: 404 at once */
-    STREAM_BEHIND,   /* before first: 410 */
+    STREAM_UNKNOWN, /* no such stream, session or rendition, or nobody tells us: go upstream */
+    STREAM_ABSENT,  /* known not to exist here, and nowhere else */
+    STREAM_WINDOW,  /* first..latest: fetch it (STREAM_HERE: it is in the index or gone) */
+    STREAM_NEXT,    /* latest + 1: hold the request */
+    STREAM_AHEAD,   /* further: 404 at once */
+    STREAM_BEHIND,  /* before first: 410 */
 };
 
 struct stream_answer {
@@ -94,5 +94,7 @@ void stream_expire(struct loop *l, struct stream *st, const char *rep, uint64_t 
 void stream_lost(struct loop *l, struct stream *st);
 /* The broadcast is over: nothing will follow; what is complete is kept as the byte cap allows. */
 void stream_end(struct loop *l, struct stream *st);
+/* Ended, and nothing of it is to be known any more: out of the table. */
+void stream_forget(struct loop *l, struct stream *st);
 
 #endif
