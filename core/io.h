@@ -1,0 +1,104 @@
+/* core/io.h - one connected stream socket, clear or TLS, on one loop
+ *
+ * Purpose   the transport under HTTP/1, HTTP/2, upstream and RTMP: read what is there, write what
+ *           goes, be told when to try again. It keeps no queue of the owner's bytes. The bytes that
+ *           TLS has encrypted and the kernel would not take (the spill) are the one exception: they
+ *           are bounded by IO_SPILL_MAX, and until they are out io_writev() takes nothing.
+ * Calls     on_ready() always comes from the loop, never from inside an io_ function:
+ *             IO_OPEN   once and first: connected, and with TLS the handshake is done
+ *             IO_DEAD   once: connecting or the handshake failed; io_why() says how
+ *             IO_READ, IO_WRITE   while wanted and possible (level, not edge; may come in one call)
+ *           Before IO_OPEN io_read() says MORE and io_writev() takes 0; io_want() is remembered.
+ *           An IO_READ may be spurious: io_read() then says MORE.
+ *           on_ready() may call anything here but io_fini(). An owner that wants to go calls
+ *           io_stop() (no more callbacks), buries itself (core/loop.h) and calls io_fini() there.
+ *           After IO_DEAD only io_stop(), io_why() and io_fini().
+ * Deadlines are the owner's timers: connecting, handshake, idle, slow reader.
+ * Ends      EOF is said only for a clean end: FIN, and with TLS a close_notify before it. A reset,
+ *           or a TLS stream cut off without close_notify, is EIO: a body that ends with the
+ *           connection is complete only after EOF. Once said, an end is said again on each call,
+ *           and IO_READ does not come any more.
+ * Owner     embeds struct io; memory beside it: the SSL, and spill blocks of the loop's pool.
+ * Thread    the loop's own.
+ * Errors    inits: ENOMEM, EIO (io_why() knows); nothing to undo then, a given fd has been closed.
+ *           io_read: MORE, EOF, EIO, EPROTO (TLS garbage). io_writev, io_shutdown: EIO, EPROTO,
+ *           ENOMEM, ELIMIT; all final.
+ * Tests     tests/unit/test_io.c
+ */
+#ifndef CORE_IO_H
+#define CORE_IO_H
+
+#include <event2/event_struct.h>
+#include <openssl/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "core/status.h"
+
+struct loop;
+
+enum { IO_READ = 1, IO_WRITE = 2, IO_OPEN = 4, IO_DEAD = 8 };
+
+enum {
+    IO_IOV_MAX = 64,              /* pieces per sendmsg; more are sent in rounds */
+    IO_NOTSENT_LOWAT = 128 << 10, /* unsent bytes above which the kernel says "not writable" */
+    IO_SPILL_MAX = 160 << 10,     /* one stage full, and room for alerts and key updates */
+};
+
+struct io_spill; /* core/io_tls.h */
+
+struct io {
+    int magic;
+    int fd;
+    struct loop *loop;
+    SSL *ssl; /* NULL: clear */
+    void (*on_ready)(struct io *io, unsigned what);
+
+    /* the rest is for core/io*.c */
+    struct event ev;
+    short armed;   /* what the event waits for */
+    uint8_t state; /* enum io_state */
+    uint8_t want;  /* IO_READ, IO_WRITE */
+    bool drained;  /* the last recv came back short: nothing there before the next event */
+    bool reset;    /* a send failed, and not for want of a reader: recv of 0 is no clean end */
+    bool fin;      /* io_shutdown() was called */
+    enum st rd_st; /* OK, or how the reading side ended */
+    enum st wr_st; /* OK, or why nothing can be written any more */
+    int sys_err;   /* errno of the first failure */
+};
+
+typedef void io_ready_fn(struct io *io, unsigned what);
+
+/* Takes fd, which core/listen.h has accepted. ctx NULL: clear. */
+MUST_USE enum st io_accept_init(struct io *io, struct loop *l, int fd, SSL_CTX *ctx,
+                                io_ready_fn *on_ready);
+/* With a ctx that verifies, the peer's certificate must be good for sni_host, a name or an IP
+ * address (NULL: any name). alpn: one protocol, or NULL. */
+MUST_USE enum st io_connect_init(struct io *io, struct loop *l, const struct sockaddr *sa,
+                                 socklen_t len, SSL_CTX *ctx, const char *sni_host,
+                                 const char *alpn, io_ready_fn *on_ready);
+void io_stop(struct io *io); /* no more callbacks; the socket stays open */
+void io_fini(struct io *io); /* closes at once; what was not sent is dropped */
+
+/* OK: *got is 1..cap. cap is at least 1; a large one (64 KiB and up) saves system calls. */
+MUST_USE enum st io_read(struct io *io, void *p, size_t cap, size_t *got);
+/* Takes what goes now. OK with *took below the sum: come again at IO_WRITE, not earlier. The
+ * pieces are borrowed for the call only. */
+MUST_USE enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took);
+void io_want(struct io *io, unsigned what); /* IO_READ and IO_WRITE interest; replaces the last */
+bool io_flushed(const struct io *io);       /* all that was taken is in the kernel, or lost */
+/* No more writes: close_notify (TLS) and FIN, after what was written. Reading goes on. */
+MUST_USE enum st io_shutdown(struct io *io);
+
+const char *io_why(const struct io *io);  /* why it failed, for logs; never NULL */
+const char *io_alpn(const struct io *io); /* "h2", "http/1.1" or "" (none agreed, clear) */
+const char *io_sni(const struct io *io);  /* the name the client asked for, or "" */
+bool io_resumed(const struct io *io);     /* TLS: an abbreviated handshake */
+
+/* Frees what TLS connections of this loop shared; after the last of them, before loop_fini(). */
+void io_loop_fini(struct loop *l);
+
+#endif
