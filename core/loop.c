@@ -135,5 +135,6 @@ void loop_fini(struct loop *l)
     if (l->mailbox.efd >= 0)
         mailbox_fini(&l->mailbox);
     event_base_free(l->base);
+    outq_pool_fini(&l->outq_pool);
     l->base = NULL;
 }

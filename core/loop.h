@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core/mailbox.h"
+#include "core/outq.h"
 #include "core/status.h"
 #include "core/timer.h"
 
@@ -47,9 +48,10 @@ struct loop {
     uint64_t turns;
     struct timer_wheel timers;
     struct grave *graves;
-    const struct conf *conf; /* adopted by letter; one reference */
-    struct metrics *metrics; /* this loop's counters; NULL in tests that need none */
-    struct log *log;         /* this loop's log; NULL: silent */
+    struct outq_pool outq_pool; /* spare blocks of every output queue on this loop */
+    const struct conf *conf;    /* adopted by letter; one reference */
+    struct metrics *metrics;    /* this loop's counters; NULL in tests that need none */
+    struct log *log;            /* this loop's log; NULL: silent */
     void *slot[LOOP_SLOTS];
 
     alignas(64) struct mailbox mailbox; /* other threads post here */
