@@ -326,9 +326,9 @@ static enum st open_view(struct loop *l, const struct store_ask *ask, struct vie
     if (v == NULL)
         return ST_ENOMEM;
     for (int tries = 0; o == NULL; tries++) {
-        if (tries > 0 && (fresh = new_for(s, ask)) == NULL) {
+        if (tries > 0 && (ask->miss == STORE_NONE || (fresh = new_for(s, ask)) == NULL)) {
             view_discard(&v);
-            return ST_ENOMEM;
+            return ask->miss == STORE_NONE ? ST_ENOENT : ST_ENOMEM;
         }
         (void)pthread_mutex_lock(&sh->lock);
         o = find_or_insert_locked(s, ask, fresh, inserted, signal);

@@ -10,7 +10,7 @@
  *           store_notify(): one letter per view, one eventfd write per loop at most.
  * Owner     daemon/ makes the store before the loops start and frees it after they have ended.
  * Thread    said per function.
- * Errors    store_open: ENOMEM, ELIMIT.
+ * Errors    store_open: ENOMEM, ENOENT (STORE_NONE).
  * Tests     tests/unit/test_store_model.c (every rule of design.md section 4), test_store.c
  */
 #ifndef EDGE_STORE_H
@@ -64,7 +64,11 @@ uint64_t store_objects(const struct store *s);
 struct gobj *store_lookup(struct store *s, const char *key, size_t len, uint64_t hash); /* +1 */
 
 /* --- the asking loop --- */
-enum store_miss { STORE_FETCH, STORE_HOLD };
+enum store_miss {
+    STORE_FETCH, /* insert it FETCHING */
+    STORE_HOLD,  /* insert it EXPECTED, held */
+    STORE_NONE,  /* insert nothing: ENOENT */
+};
 struct store_ask {
     const char *key;
     size_t len;
