@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "core/addr.h"
+#include "core/clock.h"
 #include "core/conf.h"
 #include "core/h2.h"
 #include "core/io.h"
@@ -85,7 +86,8 @@ struct conn {
     int magic;
     enum conn_proto proto;
     enum conn_phase phase;
-    bool admin, tls;
+    bool admin, tls, counted_address;
+    uint8_t torn; /* bytes of the HTTP/2 preface that came so far, below 4 */
     enum metric_close why;
     struct io io;
     struct front_loop *f;
@@ -96,7 +98,6 @@ struct conn {
 
     /* the slow reader's clock: runs while bytes of ours wait for the peer */
     bool blocked;
-    uint64_t blocked_us; /* since when without a pause */
     uint64_t moved_us;   /* last progress */
     uint64_t moved;      /* bytes taken since the window began */
     uint64_t window_us;
@@ -127,6 +128,8 @@ MUST_USE enum st http2_start(struct conn *c);
 void http2_on_io(struct conn *c, unsigned what);
 void http2_input(struct conn *c, const uint8_t *p, size_t n);
 void http2_fini(struct conn *c);
+void http2_free(struct conn *c);
+void http2_goodbye(struct conn *c); /* idle for too long: GOAWAY, then close */
 void http2_check_streams(struct conn *c, uint64_t now_us); /* slow readers, each by itself */
 void http2_loop_fini(struct front_loop *f);
 

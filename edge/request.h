@@ -23,6 +23,7 @@
 #include "core/h2.h"
 #include "core/metric.h"
 #include "core/own.h"
+#include "core/timer.h"
 #include "edge/http_head.h"
 #include "edge/range.h"
 #include "edge/target.h"
@@ -82,6 +83,7 @@ struct request {
 
     struct view *view; /* one reference */
     struct view_waiter waiter;
+    struct timer timer; /* bounds a wait that the object does not */
     bool holding;      /* counted as held for its stream */
 
     struct answer answer;
