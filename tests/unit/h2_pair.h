@@ -128,6 +128,7 @@ struct app {
     size_t budget, piece, split; /* split: bytes in one read at most */
     bool refuse;                 /* on_stream says no */
     bool hold;                   /* no answer by itself */
+    bool stall;                  /* the server does not consume */
 };
 
 static inline void *app_stream(struct h2 *h2, void *ctx, int32_t id)
@@ -138,7 +139,7 @@ static inline void *app_stream(struct h2 *h2, void *ctx, int32_t id)
     if (a->refuse)
         return NULL;
     a->srv_n = (a->srv_n + 1) % CALLS;
-    *c = (struct call){ .id = id, .h2 = h2, .data_ok = true };
+    *c = (struct call){ .id = id, .h2 = h2, .data_ok = true, .stall = a->stall };
     return c;
 }
 
