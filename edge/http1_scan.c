@@ -1,24 +1,15 @@
 #include "edge/http1_scan.h"
 
 #include <endian.h>
+#include <llhttp.h>
 
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 
 /* tchar of RFC 9110. */
 static const bool token[256] = {
-    ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true, ['\''] = true,
-    ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true, ['^'] = true, ['_'] = true,
-    ['`'] = true, ['|'] = true, ['~'] = true, ['0'] = true, ['1'] = true, ['2'] = true,
-    ['3'] = true, ['4'] = true, ['5'] = true, ['6'] = true, ['7'] = true, ['8'] = true,
-    ['9'] = true, ['A'] = true, ['B'] = true, ['C'] = true, ['D'] = true, ['E'] = true,
-    ['F'] = true, ['G'] = true, ['H'] = true, ['I'] = true, ['J'] = true, ['K'] = true,
-    ['L'] = true, ['M'] = true, ['N'] = true, ['O'] = true, ['P'] = true, ['Q'] = true,
-    ['R'] = true, ['S'] = true, ['T'] = true, ['U'] = true, ['V'] = true, ['W'] = true,
-    ['X'] = true, ['Y'] = true, ['Z'] = true, ['a'] = true, ['b'] = true, ['c'] = true,
-    ['d'] = true, ['e'] = true, ['f'] = true, ['g'] = true, ['h'] = true, ['i'] = true,
-    ['j'] = true, ['k'] = true, ['l'] = true, ['m'] = true, ['n'] = true, ['o'] = true,
-    ['p'] = true, ['q'] = true, ['r'] = true, ['s'] = true, ['t'] = true, ['u'] = true,
-    ['v'] = true, ['w'] = true, ['x'] = true, ['y'] = true, ['z'] = true,
+    ['!'] = true,         ['#' ... '\''] = true, ['*' ... '+'] = true,
+    ['-' ... '.'] = true, ['0' ... '9'] = true,  ['A' ... 'Z'] = true,
+    ['^' ... 'z'] = true, ['|'] = true,          ['~'] = true,
 };
 
 /* Index of the next byte below 0x20 or equal to 0x7f; n when there is none. */
@@ -89,11 +80,34 @@ enum http_refusal http1_scan_field(struct slice line, struct slice *name, struct
     return HTTP_REFUSED_NONE;
 }
 
-bool http1_is_token(struct slice s)
+struct opinion {
+    unsigned fields;
+    bool complete;
+};
+
+static int count_field(llhttp_t *l)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        if (!token[s.p[i]])
-            return false;
-    }
-    return s.n > 0;
+    ((struct opinion *)l->data)->fields++;
+    return 0;
+}
+
+static int note_complete(llhttp_t *l)
+{
+    ((struct opinion *)l->data)->complete = true;
+    return 1; /* no body: a request of ours has none, and those of responses we read ourselves */
+}
+
+bool http1_llhttp_agrees(bool response, const uint8_t *p, size_t n, unsigned fields, unsigned minor)
+{
+    static const llhttp_settings_t callbacks = {
+        .on_header_value_complete = count_field,
+        .on_headers_complete = note_complete,
+    };
+    struct opinion o = { .fields = 0 };
+    llhttp_t l;
+
+    llhttp_init(&l, response ? HTTP_RESPONSE : HTTP_REQUEST, &callbacks);
+    l.data = &o;
+    (void)llhttp_execute(&l, (const char *)p, n);
+    return o.complete && o.fields == fields && l.http_major == 1 && l.http_minor == minor;
 }
