@@ -177,7 +177,7 @@
     M2(COUNTER, tls_handshakes, NONE, TLS, RESUMED, "TLS handshakes with clients that came to an end.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \
-    M0(HISTOGRAM, loop_lag_seconds, SECONDS, "Time an event loop took for one turn, without its waiting.") \
+    M0(HISTOGRAM, loop_lag_seconds, SECONDS, "How late the tick of an event loop came, once a second: how long its turns are.") \
     M1(COUNTER, limit_hits, NONE, LIMIT, "Times that a limit refused something.") \
     M0(COUNTER, log_dropped, NONE, "Log lines lost because the reader of the log was too slow.")
 /* clang-format on */

@@ -1,0 +1,21 @@
+/* daemon/edge_part.h - the part that serves: store, front, fetcher, certificates
+ *
+ * Purpose   makes the process's one object store and on every loop the HTTP front and the upstream
+ *           fetcher on it; at a reload new certificates, upstream addresses and limits. Serves the
+ *           listeners of `edge` and of `admin` (/metrics, /healthz, /readyz).
+ * Owner     the process.
+ * Thread    daemon/part.h.
+ * Errors    ECONF and others, with the file that is wrong.
+ * Tests     tests/e2e/test_admin.py, tests/e2e/test_reload.py
+ */
+#ifndef DAEMON_EDGE_PART_H
+#define DAEMON_EDGE_PART_H
+
+#include "daemon/listeners.h"
+#include "daemon/part.h"
+
+extern const struct part edge_part;
+extern const struct listen_user edge_user;  /* edge.listen */
+extern const struct listen_user admin_user; /* admin.listen */
+
+#endif

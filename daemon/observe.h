@@ -1,0 +1,32 @@
+/* daemon/observe.h - the part that lets people look: logs, counters, the pulse of each loop
+ *
+ * Purpose   gives every loop its struct log and struct metrics before anything else uses them, puts
+ *           the log level and format in force, and keeps a pulse: each loop ticks once a second, so
+ *           that /readyz can tell a process whose loops turn from one that hangs.
+ * Owner     the process; first in the table of parts.
+ * Thread    observe_write_metrics(), observe_ready(): any loop. The rest: as daemon/part.h says.
+ * Errors    ENOMEM.
+ * Tests     tests/e2e/test_admin.py
+ */
+#ifndef DAEMON_OBSERVE_H
+#define DAEMON_OBSERVE_H
+
+#include <stdbool.h>
+
+#include "core/buf.h"
+#include "core/metric.h"
+#include "daemon/part.h"
+
+extern const struct part observe_part;
+
+struct observe;
+struct observe *observe_of(struct process *p);
+struct log *observe_log(struct process *p); /* the main thread's; NULL before the part has started */
+
+/* All loops' counters and those given in `now`, which the caller has just filled in. */
+void observe_write_metrics(struct observe *o, struct buf *out, struct metrics *now);
+bool observe_ready(struct observe *o); /* every loop has ticked in the last five seconds */
+void observe_count_reload(struct process *p, bool ok);
+void observe_dump(struct process *p); /* SIGUSR1: the last lines of every log, to stderr */
+
+#endif
