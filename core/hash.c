@@ -13,17 +13,18 @@ static uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
-/* n is a constant after inlining, and the loop one load. */
-static inline uint64_t le(const uint8_t *p, unsigned n)
+/* Spelled out, a compiler makes one load of it. */
+static uint64_t le4(const uint8_t *p)
 {
-    uint64_t v = 0;
-
-    for (unsigned i = 0; i < n; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24;
 }
 
-static inline uint64_t le8(const uint8_t *p) { return le(p, 4) | le(p + 4, 4) << 32; }
+static uint64_t le8(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
+}
 
 uint64_t hash_mix(uint64_t v)
 {
@@ -50,8 +51,8 @@ uint64_t hash64(const void *data, size_t n, uint64_t seed)
         a = le8(p);
         b = le8(p + n - 8);
     } else if (n >= 4) {
-        a = le(p, 4);
-        b = le(p + n - 4, 4);
+        a = le4(p);
+        b = le4(p + n - 4);
     } else if (n > 0) {
         a = p[0];
         b = (uint64_t)p[n / 2] << 8 | p[n - 1];

@@ -1,5 +1,6 @@
 #include "core/log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -423,6 +424,8 @@ static bool ring_read(struct ring_line *r, char text[RING_WORDS * 8 + 1], size_t
 
 void log_dump(struct log *const *logs, int n, int fd)
 {
+    int saved = errno; /* we may be in a signal handler */
+
     for (int i = 0; i < n; i++) {
         struct log *l = logs[i];
         uint64_t end = atomic_load_explicit(&l->lines, memory_order_acquire);
@@ -440,6 +443,7 @@ void log_dump(struct log *const *logs, int n, int fd)
             dump_bytes(fd, text, len);
         }
     }
+    errno = saved;
 }
 
 static struct log *const *check_logs;

@@ -60,14 +60,11 @@ static uint64_t neg_log2(uint64_t h)
 
     for (int i = 0; i < LOG_BITS; i++) {
         unsigned __int128 sq = (unsigned __int128)x * x;
+        uint64_t high = (uint64_t)(sq >> 64);
+        uint64_t bit = high >> 63; /* no branch on it: it is a coin toss */
 
-        frac <<= 1;
-        if ((uint64_t)(sq >> 127) != 0) {
-            frac |= 1;
-            x = (uint64_t)(sq >> 64);
-        } else {
-            x = (uint64_t)(sq >> 63);
-        }
+        frac = frac << 1 | bit;
+        x = bit != 0 ? high : (uint64_t)(sq >> 63);
     }
     return ((uint64_t)(zeros + 1) << LOG_BITS) - frac;
 }

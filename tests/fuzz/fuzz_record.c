@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(read_all(data + 1, size - 1, data[0] + 1u, &parts, &rest) == st);
     CHECK(whole.st == ST_OK && strcmp(buf_text(&whole), buf_text(&parts)) == 0);
     CHECK(copy.len == rest.len);
-    if (st == ST_OK && copy.len > 0) {
+    if (st == ST_OK && copy.st == ST_OK && copy.len > 0) {
         buf_reset(&rest);
         CHECK(read_all(copy.data, copy.len, 0, &again, &rest) == ST_OK);
         CHECK(strcmp(buf_text(&whole), buf_text(&again)) == 0);

@@ -10,11 +10,13 @@
 
 #include <cmocka.h>
 
-#include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/metric.h"
@@ -400,6 +402,37 @@ static void the_ring_keeps_the_last_lines_whatever_the_level(void **state)
     assert_string_equal(all_written(b), "");
 }
 
+static void a_failed_check_dumps_what_the_logs_know(void **state)
+{
+    struct bench *b = *state;
+    int fd[2], status;
+    size_t len = 0;
+    ssize_t got;
+    pid_t child;
+
+    log_sink_set(b->sink, LOG_ERROR, LOG_TEXT);
+    log_info(b->log, NULL, "t", "just before");
+    assert_int_equal(pipe(fd), 0);
+    log_dump_on_check(&b->log, 1);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)dup2(fd[1], STDERR_FILENO);
+        CHECK(fd[0] < 0);
+        _exit(0);
+    }
+    (void)close(fd[1]);
+    log_dump_on_check(NULL, 0);
+    while ((got = read(fd[0], b->text + len, sizeof b->text - 1 - len)) > 0)
+        len += (size_t)got;
+    b->text[len] = 0;
+    (void)close(fd[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_non_null(strstr(b->text, "CHECK(fd[0] < 0) failed"));
+    assert_non_null(strstr(b->text, "--- log of main\n" STAMP " info t msg=\"just before\"\n"));
+}
+
 enum { TALK = 20000 };
 static atomic_int talking;
 struct talker {
@@ -480,6 +513,7 @@ int main(void)
         cmocka_unit_test(a_sleeping_reader_holds_nobody_up_and_the_loss_is_told),
         cmocka_unit_test(a_reader_who_is_gone_neither_kills_nor_holds_the_end),
         T(the_ring_keeps_the_last_lines_whatever_the_level),
+        T(a_failed_check_dumps_what_the_logs_know),
         T(threads_write_whole_lines_and_may_be_dumped_meanwhile),
     };
 
