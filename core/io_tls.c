@@ -383,7 +383,10 @@ static bool set_peer_name(SSL *ssl, const char *host)
     if (is_ip(host))
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+    /* what the macro SSL_set_tlsext_host_name() does, without losing const on the way */
+    return SSL_set1_host(ssl, host) == 1 &&
+           SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                    (void *)(uintptr_t)host) == 1;
 }
 
 static bool set_protocol(SSL *ssl, const char *alpn)
@@ -572,17 +575,18 @@ void io_tls_close_notify(struct io *io)
     flush(io);
 }
 
+/* The first cause: that an alert about it could not be sent either is not worth telling. */
 const char *io_tls_why(const struct io *io)
 {
     long verify = SSL_get_verify_result(io->ssl);
 
-    if (io->sys_err != 0)
+    if (io->tls_end == ST_EOF)
+        return "ended without close_notify";
+    if (io->tls_end != ST_OK || io->ssl_err == 0)
         return NULL;
     if (ERR_GET_REASON(io->ssl_err) == SSL_R_CERTIFICATE_VERIFY_FAILED && verify != X509_V_OK)
         return X509_verify_cert_error_string(verify);
-    if (io->tls_end == ST_EOF)
-        return "ended without close_notify";
-    return io->ssl_err != 0 ? ERR_reason_error_string(io->ssl_err) : NULL;
+    return ERR_reason_error_string(io->ssl_err);
 }
 
 const char *io_alpn(const struct io *io)

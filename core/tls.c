@@ -288,6 +288,7 @@ static const char ciphers_13[] =
 /* What servers and clients have in common; NULL: no memory. */
 static SSL_CTX *ctx_new(const SSL_METHOD *method)
 {
+    char groups[] = "X25519:P-256:P-384"; /* the macro wants it writable */
     SSL_CTX *ctx = SSL_CTX_new(method);
     struct ctx_data *d = calloc(1, sizeof *d);
 
@@ -302,7 +303,7 @@ static SSL_CTX *ctx_new(const SSL_METHOD *method)
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
         SSL_CTX_set_cipher_list(ctx, ciphers_12) == 1 &&
         SSL_CTX_set_ciphersuites(ctx, ciphers_13) == 1 &&
-        SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1)
+        SSL_CTX_set1_groups_list(ctx, groups) == 1)
         return ctx;
     SSL_CTX_free(ctx); /* with d */
     return NULL;

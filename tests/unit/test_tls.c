@@ -160,7 +160,9 @@ static SSL *client_of(const struct hello *h, SSL_CTX *ctx, BIO *b)
     SSL_set_bio(c, b, b);
     SSL_set_connect_state(c);
     if (h->sni != NULL)
-        assert_int_equal(SSL_set_tlsext_host_name(c, h->sni), 1);
+        assert_int_equal(SSL_ctrl(c, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                                  (void *)(uintptr_t)h->sni),
+                         1);
     if (h->host != NULL)
         assert_int_equal(SSL_set1_host(c, h->host), 1);
     if (h->alpn_wire != NULL)
