@@ -858,9 +858,10 @@ enum h2_end h2_end_of(const struct h2 *h2) { return h2->end; }
 
 enum st h2_stream_progress(const struct h2 *h2, int32_t id, struct h2_progress *out)
 {
-    const struct stream *s = find(h2, id);
+    const struct stream *s;
 
     OBJ_CHECK(h2, H2_MAGIC);
+    s = find(h2, id);
     if (s == NULL)
         return ST_ENOENT;
     *out = (struct h2_progress){

@@ -16,7 +16,8 @@ enum { ES = 1, ACK = 1, EH = 4, PAD = 8, PRI = 32 };
 static void put(const void *p, size_t n)
 {
     assert_true(w.n + n <= sizeof w.b);
-    memcpy(w.b + w.n, p, n);
+    if (n > 0)
+        memcpy(w.b + w.n, p, n);
     w.n += n;
 }
 static void put_be(uint32_t v, int n)
@@ -106,9 +107,9 @@ static int goaway(struct app *a)
 }
 static void drain(struct app *a) { assert_int_equal(goaway(a), -1); }
 
-static struct app *server(void)
+static struct app *server_with(const struct h2_limits *lim)
 {
-    struct app *a = app_new(&h2_limits_player, NULL);
+    struct app *a = app_new(lim, NULL);
 
     a->hold = true;
     preface();
@@ -116,6 +117,8 @@ static struct app *server(void)
     drain(a);
     return a;
 }
+static struct app *server(void) { return server_with(&h2_limits_player); }
+
 static void ended(struct app *a, enum st st, enum h2_end why, int code)
 {
     assert_int_equal(st, h2_end_st(why));
@@ -149,9 +152,14 @@ static void rapid_reset_is_cut_at_the_hundred_and_first(void **state)
         assert_int_equal(feed(a), ST_OK);
     }
     alive(a);
+    app_wait(a, 3600 * SEC_US); /* patience saves up for one burst, not for many */
+    for (int i = 0; i < 100; i++, id += 2)
+        get(id), rst(id);
+    assert_int_equal(feed(a), ST_OK);
+    alive(a);
     get(id), rst(id);
     ended(a, feed(a), H2_END_RAPID_RESET, H2_ENHANCE_YOUR_CALM);
-    assert_int_equal(h2_counts(a->server)->peer_resets, 701);
+    assert_int_equal(h2_counts(a->server)->peer_resets, 801);
     app_free(a);
 }
 
@@ -395,17 +403,23 @@ static void control_floods_are_cut_at_five_hundred_in_ten_seconds(void **state)
     }
 }
 
-static void continuations_are_cut_at_nine(void **state)
+static void continuations_are_cut_after_the_limit(void **state)
 {
+    static const uint32_t limits[] = { 4, 8 };
+
     (void)state;
-    for (int n = 8; n <= 9; n++) {
-        struct app *a = server();
+    for (uint32_t i = 0; i < 4; i++) {
+        struct h2_limits lim = h2_limits_player;
+        uint32_t max = limits[i / 2], n = max + i % 2;
+
+        lim.max_continuations = max;
+        struct app *a = server_with(&lim);
 
         frame(HEADERS, ES, 1, get_head, sizeof get_head);
-        for (int i = 1; i <= n; i++)
-            frame(CONT, i == n ? EH : 0, 1, NULL, 0);
+        for (uint32_t k = 1; k <= n; k++)
+            frame(CONT, k == n ? EH : 0, 1, NULL, 0);
         enum st st = feed(a);
-        if (n == 8)
+        if (n == max)
             assert_true(st == ST_OK && a->srv[0].ended);
         else
             ended(a, st, H2_END_CONTINUATIONS, H2_ENHANCE_YOUR_CALM);
@@ -413,17 +427,22 @@ static void continuations_are_cut_at_nine(void **state)
     }
 }
 
-static void settings_entries_are_cut_at_thirty_three(void **state)
+static void settings_entries_are_cut_after_the_limit(void **state)
 {
     static const uint8_t entries[33 * 6];
+    static const uint32_t limits[] = { 10, 32 };
 
     (void)state;
-    for (size_t n = 32; n <= 33; n++) {
-        struct app *a = server();
+    for (uint32_t i = 0; i < 4; i++) {
+        struct h2_limits lim = h2_limits_player;
+        uint32_t max = limits[i / 2], n = max + i % 2;
+
+        lim.max_settings = max;
+        struct app *a = server_with(&lim);
 
         frame(SETTINGS, 0, 0, entries, n * 6);
         enum st st = feed(a);
-        if (n == 32)
+        if (n == max)
             alive(a);
         else
             ended(a, st, H2_END_SETTINGS, H2_ENHANCE_YOUR_CALM);
@@ -487,6 +506,33 @@ static void a_peer_that_does_not_read_cannot_fill_the_queue(void **state)
         ended(a, st, H2_END_CONTROL_QUEUE, H2_ENHANCE_YOUR_CALM);
         app_free(a);
     }
+}
+
+/* Refusals need no stream and no acknowledgement, and nobody reads them. */
+static void refusals_cannot_fill_the_queue_either(void **state)
+{
+    struct app *a = app_new(&h2_limits_player, NULL);
+    enum st st = ST_OK;
+    uint32_t id = 1, refused = 0;
+
+    (void)state;
+    a->hold = true;
+    w.n = 0;
+    put("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    frame(SETTINGS, 0, 0, NULL, 0); /* ours is never acknowledged */
+    for (; id < 200; id += 2)
+        get(id);
+    assert_int_equal(feed(a), ST_OK);
+    for (; refused < 5000 && st == ST_OK; refused += 100) {
+        for (int k = 0; k < 100; k++, id += 2)
+            get(id);
+        app_wait(a, 10 * SEC_US);
+        st = h2_feed(a->server, w.b, w.n);
+        w.n = 0;
+    }
+    assert_in_range(refused, 900, 1200);
+    ended(a, st, H2_END_CONTROL_QUEUE, H2_ENHANCE_YOUR_CALM);
+    app_free(a);
 }
 
 /* -- what a request must look like -- */
@@ -632,10 +678,11 @@ int main(void)
         cmocka_unit_test(breaches_of_the_connection_end_it),
         cmocka_unit_test(a_wrong_preface_is_told_so),
         cmocka_unit_test(control_floods_are_cut_at_five_hundred_in_ten_seconds),
-        cmocka_unit_test(continuations_are_cut_at_nine),
-        cmocka_unit_test(settings_entries_are_cut_at_thirty_three),
+        cmocka_unit_test(continuations_are_cut_after_the_limit),
+        cmocka_unit_test(settings_entries_are_cut_after_the_limit),
         cmocka_unit_test(header_lists_are_measured_as_decoded),
         cmocka_unit_test(a_peer_that_does_not_read_cannot_fill_the_queue),
+        cmocka_unit_test(refusals_cannot_fill_the_queue_either),
         cmocka_unit_test(requests_that_others_have_let_through),
         cmocka_unit_test(an_authority_of_any_length_is_safe),
         cmocka_unit_test(every_split_gives_the_same_requests),
