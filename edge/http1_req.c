@@ -4,48 +4,12 @@
  * the head is good when both say so and both counted the same headers. */
 #include "edge/http1_req.h"
 
-#include <llhttp.h>
-
-#include "core/check.h"
 #include "edge/http1_scan.h"
 
 enum {
     BLANK_LINES_MAX = 2,     /* some clients end a POST with a CRLF too many */
     REQUEST_LINE_EXTRA = 32, /* longest method we name, two spaces, version, CRLF */
 };
-
-struct second_opinion {
-    unsigned fields;
-    bool complete;
-};
-
-static int count_field(llhttp_t *l)
-{
-    ((struct second_opinion *)l->data)->fields++;
-    return 0;
-}
-
-static int note_complete(llhttp_t *l)
-{
-    ((struct second_opinion *)l->data)->complete = true;
-    return 1; /* no body: ours never has one */
-}
-
-static const llhttp_settings_t callbacks = {
-    .on_header_value_complete = count_field,
-    .on_headers_complete = note_complete,
-};
-
-static bool llhttp_agrees(const uint8_t *p, size_t n, const struct http_head *h)
-{
-    struct second_opinion o = { .fields = 0 };
-    llhttp_t l;
-
-    llhttp_init(&l, HTTP_REQUEST, &callbacks);
-    l.data = &o;
-    (void)llhttp_execute(&l, (const char *)p, n);
-    return o.complete && o.fields == h->fields && l.http_major == 1 && l.http_minor == h->minor;
-}
 
 /* "... HTTP/1.x" at the end of a request line; seen as soon as the line is, because a client of
  * HTTP/0.9 would wait for ever after it. */
@@ -119,7 +83,7 @@ static enum st fill(struct http_head *h, const uint8_t *p, size_t n, const struc
             return st;
     }
     st = http_head_finish(h, lim);
-    if (st == ST_OK && !llhttp_agrees(p, n, h))
+    if (st == ST_OK && !http1_llhttp_agrees(false, p, n, h->fields, h->minor))
         return http_head_refuse(h, HTTP_REFUSED_GRAMMAR);
     return st;
 }

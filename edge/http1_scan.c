@@ -1,6 +1,7 @@
 #include "edge/http1_scan.h"
 
 #include <endian.h>
+#include <llhttp.h>
 
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 
@@ -79,11 +80,34 @@ enum http_refusal http1_scan_field(struct slice line, struct slice *name, struct
     return HTTP_REFUSED_NONE;
 }
 
-bool http1_is_token(struct slice s)
+struct opinion {
+    unsigned fields;
+    bool complete;
+};
+
+static int count_field(llhttp_t *l)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        if (!token[s.p[i]])
-            return false;
-    }
-    return s.n > 0;
+    ((struct opinion *)l->data)->fields++;
+    return 0;
+}
+
+static int note_complete(llhttp_t *l)
+{
+    ((struct opinion *)l->data)->complete = true;
+    return 1; /* no body: a request of ours has none, and those of responses we read ourselves */
+}
+
+bool http1_llhttp_agrees(bool response, const uint8_t *p, size_t n, unsigned fields, unsigned minor)
+{
+    static const llhttp_settings_t callbacks = {
+        .on_header_value_complete = count_field,
+        .on_headers_complete = note_complete,
+    };
+    struct opinion o = { .fields = 0 };
+    llhttp_t l;
+
+    llhttp_init(&l, response ? HTTP_RESPONSE : HTTP_REQUEST, &callbacks);
+    l.data = &o;
+    (void)llhttp_execute(&l, (const char *)p, n);
+    return o.complete && o.fields == fields && l.http_major == 1 && l.http_minor == minor;
 }

@@ -19,13 +19,14 @@ _Static_assert(HTTP_FIELD_OTHER <= 32, "enum http_field fits the bits of http_he
 const char *http_refusal_name(enum http_refusal r) { return refusals[r].name; }
 const char *http_refusal_text(enum http_refusal r) { return refusals[r].text; }
 unsigned http_refusal_status(enum http_refusal r) { return refusals[r].status; }
+enum st http_refusal_st(enum http_refusal r) { return refusals[r].st; }
 
 enum st http_head_refuse(struct http_head *h, enum http_refusal r)
 {
     CHECK(r != HTTP_REFUSED_NONE);
     if (h->refusal == HTTP_REFUSED_NONE)
         h->refusal = r;
-    return refusals[h->refusal].st;
+    return http_refusal_st(h->refusal);
 }
 
 void http_head_init(struct http_head *h, unsigned major, unsigned minor)

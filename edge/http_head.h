@@ -51,6 +51,12 @@
     X(FIELDS, 431, ELIMIT, "too many headers")                                                  \
     X(PSEUDO, 400, EPROTO, "a pseudo-header missing, twice, late, unknown or wrong")            \
     X(CONNECTION_FIELD, 400, EPROTO, "a connection header in HTTP/2")                           \
+    X(STATUS_LINE, 502, EPROTO, "a status line that is none")                                   \
+    X(INTERIM, 502, EPROTO, "too many interim responses, or a switch of protocols")             \
+    X(CHUNK_SIZE, 502, EPROTO, "a chunk size or extension that is wrong or too long")           \
+    X(CHUNK_END, 502, EPROTO, "a chunk that does not end where it said")                        \
+    X(TRAILERS, 502, ELIMIT, "trailers over the limit")                                         \
+    X(SHORT, 502, EPROTO, "an end before the end")                                              \
     X(GRAMMAR, 400, EPROTO, "something the grammar does not have")
 
 enum http_refusal {
@@ -61,7 +67,8 @@ enum http_refusal {
 
 const char *http_refusal_name(enum http_refusal r);
 const char *http_refusal_text(enum http_refusal r);
-unsigned http_refusal_status(enum http_refusal r);
+unsigned http_refusal_status(enum http_refusal r); /* to answer when a request was refused */
+enum st http_refusal_st(enum http_refusal r);
 
 enum http_method {
     HTTP_METHOD_NONE,

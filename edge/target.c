@@ -89,14 +89,26 @@ static bool segments_are_plain(struct slice path)
     return true;
 }
 
+static int upper_hex(uint8_t c) { return c >= 'a' && c <= 'f' ? -1 : hex(c); }
+
 /* Already in its one spelling, which nearly every path is: nothing to copy. */
 static bool is_normal(struct slice path)
 {
     for (size_t i = 0; i < path.n; i++) {
         uint8_t class = classes[path.p[i]];
 
-        if (class != PLAIN && class != SLASH && class != SUB)
+        if (class == PERCENT && path.n - i > 2) {
+            int high = upper_hex(path.p[i + 1]), low = upper_hex(path.p[i + 2]);
+
+            if (high < 0 || low < 0)
+                return false;
+            class = classes[(uint8_t)(high << 4 | low)];
+            if (class == REFUSE || class == PLAIN || class == SLASH)
+                return false;
+            i += 2;
+        } else if (class != PLAIN && class != SLASH && class != SUB) {
             return false;
+        }
     }
     return true;
 }
