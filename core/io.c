@@ -11,23 +11,25 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/io_tls.h"
 #include "core/loop.h"
 
 enum { IO_MAGIC = 0x10c0ffe1 };
 
-/*  state       may become */
-#define IO_STATES(X)                                                   \
-    X(CONNECTING, BIT(OPENING) | BIT(OPEN) | BIT(DEAD) | BIT(STOPPED)) \
-    X(OPENING, BIT(OPEN) | BIT(STOPPED))                               \
-    X(OPEN, BIT(STOPPED))                                              \
-    X(DEAD, BIT(STOPPED))                                              \
+/*  state       may become                                                              event for */
+#define IO_STATES(X)                                                                     \
+    X(CONNECTING, BIT(HANDSHAKE) | BIT(OPEN) | BIT(DEAD) | BIT(STOPPED)) /* writable */  \
+    X(OPENING, BIT(OPEN) | BIT(STOPPED))                                 /* activated */ \
+    X(HANDSHAKE, BIT(OPEN) | BIT(DEAD) | BIT(STOPPED))                   /* readable */  \
+    X(OPEN, BIT(STOPPED))                                                /* as wanted */ \
+    X(DEAD, BIT(STOPPED))                                                                \
     X(STOPPED, BIT(STOPPED))
 
 enum io_state {
@@ -52,16 +54,36 @@ static void become(struct io *io, enum io_state next)
 
 static void on_event(evutil_socket_t fd, short what, void *arg);
 
+static short needed(const struct io *io)
+{
+    short need = io->spill != NULL ? EV_WRITE : 0;
+
+    switch ((enum io_state)io->state) {
+    case IO_ST_CONNECTING:
+        return EV_WRITE;
+    case IO_ST_HANDSHAKE:
+        return (short)(need | EV_READ);
+    case IO_ST_OPEN:
+        if ((io->want & IO_READ) != 0 && io->rd_st == ST_OK)
+            need |= EV_READ;
+        if ((io->want & IO_WRITE) != 0)
+            need |= EV_WRITE;
+        return need;
+    case IO_ST_OPENING:
+    case IO_ST_DEAD:
+    case IO_ST_STOPPED:
+        break;
+    }
+    return 0;
+}
+
 static void arm(struct io *io)
 {
-    short need = 0;
+    short need = needed(io);
 
-    if (io->state == IO_ST_CONNECTING)
-        need = EV_WRITE;
-    if (io->state == IO_ST_OPEN && (io->want & IO_READ) != 0 && io->rd_st == ST_OK)
-        need |= EV_READ;
-    if (io->state == IO_ST_OPEN && (io->want & IO_WRITE) != 0)
-        need |= EV_WRITE;
+    if (io->ssl != NULL)
+        io_tls_kick(io, io->state == IO_ST_OPEN && (io->want & IO_READ) != 0 &&
+                            ((io->rd_st != ST_OK && !io->told) || io_tls_pending(io)));
     if (need == io->armed)
         return;
     (void)event_del(&io->ev);
@@ -73,17 +95,17 @@ static void arm(struct io *io)
     CHECK(event_add(&io->ev, NULL) == 0);
 }
 
-static enum st sys_failed(struct io *io, int err)
+enum st io_sys_failed(struct io *io, int err)
 {
     if (io->sys_err == 0)
         io->sys_err = err;
     return ST_EIO;
 }
 
-static void die(struct io *io, int err)
+static void die(struct io *io, enum st why)
 {
-    (void)sys_failed(io, err);
-    io->rd_st = io->wr_st = ST_EIO;
+    io->rd_st = io->wr_st = why;
+    io_spill_drop(io);
     become(io, IO_ST_DEAD);
     arm(io);
     io->on_ready(io, IO_DEAD);
@@ -96,6 +118,19 @@ static void opened(struct io *io)
     arm(io);
 }
 
+/* A step of the handshake, after more has come in or (the first of a client) to begin it. */
+static void handshake(struct io *io)
+{
+    enum st st = io_tls_handshake(io);
+
+    if (st == ST_MORE)
+        arm(io);
+    else if (st != ST_OK)
+        die(io, st);
+    else
+        opened(io);
+}
+
 static void connected(struct io *io)
 {
     struct sockaddr_storage peer;
@@ -105,11 +140,17 @@ static void connected(struct io *io)
     if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &err, &err_len) != 0)
         err = errno;
     if (err != 0) {
-        die(io, err);
+        die(io, io_sys_failed(io, err));
         return;
     }
-    if (getpeername(io->fd, (struct sockaddr *)&peer, &len) == 0)
-        opened(io); /* otherwise the event was spurious, and it is still armed */
+    if (getpeername(io->fd, (struct sockaddr *)&peer, &len) != 0)
+        return; /* the event was spurious, and it is still armed */
+    if (io->ssl == NULL) {
+        opened(io);
+    } else {
+        become(io, IO_ST_HANDSHAKE);
+        handshake(io);
+    }
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
@@ -122,12 +163,22 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     (void)loop_touch(io->loop);
     if ((what & EV_READ) != 0)
         io->drained = false;
+    if ((what & EV_WRITE) != 0 && io->spill != NULL)
+        io_spill_send(io);
     switch ((enum io_state)io->state) {
     case IO_ST_CONNECTING:
         connected(io);
         return;
     case IO_ST_OPENING:
         opened(io);
+        return;
+    case IO_ST_HANDSHAKE:
+        if (io->wr_st != ST_OK)
+            die(io, io->wr_st);
+        else if ((what & EV_READ) != 0)
+            handshake(io);
+        else
+            arm(io);
         return;
     case IO_ST_OPEN:
         break;
@@ -137,10 +188,17 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     }
     if ((what & EV_READ) != 0 && (io->want & IO_READ) != 0)
         tell |= IO_READ;
-    if ((what & EV_WRITE) != 0 && (io->want & IO_WRITE) != 0)
+    if ((what & EV_WRITE) != 0 && (io->want & IO_WRITE) != 0 && io->spill == NULL)
         tell |= IO_WRITE;
     if (tell != 0)
         io->on_ready(io, tell);
+    arm(io);
+}
+
+void io_kicked(struct io *io)
+{
+    OBJ_CHECK(io, IO_MAGIC);
+    io->on_ready(io, IO_READ);
     arm(io);
 }
 
@@ -157,9 +215,16 @@ static void setup(struct io *io, struct loop *l, int fd, enum io_state state, io
 
 enum st io_accept_init(struct io *io, struct loop *l, int fd, SSL_CTX *ctx, io_ready_fn *on_ready)
 {
-    CHECK(ctx == NULL);
-    setup(io, l, fd, IO_ST_OPENING, on_ready);
-    event_active(&io->ev, EV_TIMEOUT, 0); /* IO_OPEN comes from the loop, like everything else */
+    setup(io, l, fd, ctx == NULL ? IO_ST_OPENING : IO_ST_HANDSHAKE, on_ready);
+    if (ctx == NULL) {
+        event_active(&io->ev, EV_TIMEOUT, 0); /* IO_OPEN comes from the loop, like all the rest */
+    } else if (io_tls_init(io, ctx) == ST_OK) {
+        SSL_set_accept_state(io->ssl);
+        arm(io);
+    } else {
+        (void)close(fd);
+        return ST_ENOMEM;
+    }
     return ST_OK;
 }
 
@@ -176,21 +241,22 @@ enum st io_connect_init(struct io *io, struct loop *l, const struct sockaddr *sa
                         SSL_CTX *ctx, const char *sni_host, const char *alpn, io_ready_fn *on_ready)
 {
     int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    enum st st = ST_OK;
 
-    (void)sni_host, (void)alpn;
-    CHECK(ctx == NULL);
     setup(io, l, fd, IO_ST_CONNECTING, on_ready);
     if (fd < 0)
-        return sys_failed(io, errno);
+        return io_sys_failed(io, errno);
     if (sa->sa_family != AF_UNIX)
         tune(fd);
-    if (connect(fd, sa, len) != 0 && errno != EINPROGRESS) {
-        (void)sys_failed(io, errno);
+    if (connect(fd, sa, len) != 0 && errno != EINPROGRESS)
+        st = io_sys_failed(io, errno);
+    if (st == ST_OK && ctx != NULL)
+        st = io_tls_init_client(io, ctx, sni_host, alpn);
+    if (st == ST_OK)
+        arm(io); /* also when it is there already: IO_OPEN comes from the loop */
+    else
         (void)close(fd);
-        return ST_EIO;
-    }
-    arm(io); /* also when it is there already: IO_OPEN comes from the loop */
-    return ST_OK;
+    return st;
 }
 
 void io_stop(struct io *io)
@@ -199,51 +265,67 @@ void io_stop(struct io *io)
     become(io, IO_ST_STOPPED);
     (void)event_del(&io->ev);
     io->armed = 0;
+    if (io->ssl != NULL)
+        io_tls_kick(io, false);
 }
 
 void io_fini(struct io *io)
 {
     io_stop(io);
+    if (io->ssl != NULL)
+        io_tls_fini(io);
     (void)close(io->fd);
     OBJ_FINI(io, IO_MAGIC);
 }
 
-static enum st end_of_reading(struct io *io, ssize_t r, int err)
-{
-    if (r < 0)
-        io->rd_st = sys_failed(io, err);
-    else
-        io->rd_st = io->reset ? ST_EIO : ST_EOF;
-    return io->rd_st;
-}
-
-enum st io_read(struct io *io, void *p, size_t cap, size_t *got)
+enum st io_recv(struct io *io, void *p, size_t cap, size_t *got)
 {
     ssize_t r;
 
-    OBJ_CHECK(io, IO_MAGIC);
-    CHECK(cap > 0);
     *got = 0;
-    if (io->rd_st != ST_OK)
-        return io->rd_st;
-    if (io->state < IO_ST_OPEN || io->drained)
+    if (io->drained)
         return ST_MORE;
     do
         r = recv(io->fd, p, cap, MSG_DONTWAIT);
     while (r < 0 && errno == EINTR);
-    if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        io->drained = true;
-        return ST_MORE;
+    if (r == 0)
+        return io->reset ? ST_EIO : ST_EOF;
+    if (r > 0) {
+        io->drained = (size_t)r < cap;
+        *got = (size_t)r;
+        return ST_OK;
     }
-    if (r <= 0)
-        return end_of_reading(io, r, errno);
-    io->drained = (size_t)r < cap;
-    *got = (size_t)r;
-    return ST_OK;
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+        return io_sys_failed(io, errno);
+    io->drained = true;
+    return ST_MORE;
+}
+
+enum st io_read(struct io *io, void *p, size_t cap, size_t *got)
+{
+    enum st st;
+
+    OBJ_CHECK(io, IO_MAGIC);
+    CHECK(cap > 0);
+    *got = 0;
+    if (io->rd_st != ST_OK) {
+        io->told = true;
+        return io->rd_st;
+    }
+    if (io->state < IO_ST_OPEN)
+        return ST_MORE;
+    if (io->ssl != NULL)
+        return io_tls_read(io, p, cap, got);
+    st = io_recv(io, p, cap, got);
+    if (st != ST_OK && st != ST_MORE) {
+        io->rd_st = st;
+        io->told = true;
+    }
+    return st;
 }
 
 /* One sendmsg; *sent 0 when the kernel has no room. */
-static enum st send_pieces(struct io *io, const struct iovec *v, size_t n, size_t *sent)
+enum st io_send(struct io *io, const struct iovec *v, size_t n, size_t *sent)
 {
     struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = n };
     ssize_t r;
@@ -259,7 +341,7 @@ static enum st send_pieces(struct io *io, const struct iovec *v, size_t n, size_
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         return ST_OK;
     io->reset = io->reset || errno != EPIPE;
-    io->wr_st = sys_failed(io, errno);
+    io->wr_st = io_sys_failed(io, errno);
     return io->wr_st;
 }
 
@@ -272,6 +354,8 @@ enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took)
         return io->wr_st;
     if (io->state < IO_ST_OPEN)
         return ST_OK;
+    if (io->ssl != NULL)
+        return io_tls_writev(io, v, n, took);
     while (n > 0) {
         int k = n < IO_IOV_MAX ? n : IO_IOV_MAX;
         size_t all = 0, sent;
@@ -279,7 +363,7 @@ enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took)
 
         for (int i = 0; i < k; i++)
             all += v[i].iov_len;
-        st = send_pieces(io, v, (size_t)k, &sent);
+        st = io_send(io, v, (size_t)k, &sent);
         *took += sent;
         if (st != ST_OK || sent < all) /* short means full: asking again at once is EAGAIN */
             return st;
@@ -300,7 +384,13 @@ void io_want(struct io *io, unsigned what)
 bool io_flushed(const struct io *io)
 {
     OBJ_CHECK(io, IO_MAGIC);
-    return true;
+    return io->spill == NULL;
+}
+
+void io_send_fin(struct io *io)
+{
+    if (io->wr_st == ST_OK && shutdown(io->fd, SHUT_WR) != 0)
+        io->wr_st = io_sys_failed(io, errno);
 }
 
 enum st io_shutdown(struct io *io)
@@ -309,35 +399,19 @@ enum st io_shutdown(struct io *io)
     CHECK(io->state != IO_ST_CONNECTING);
     if (io->wr_st != ST_OK || io->fin)
         return io->wr_st;
+    if (io->ssl != NULL)
+        io_tls_close_notify(io);
     io->fin = true;
-    if (shutdown(io->fd, SHUT_WR) != 0)
-        io->wr_st = sys_failed(io, errno);
+    if (io->spill == NULL)
+        io_send_fin(io); /* otherwise io_spill_send() does it */
     return io->wr_st;
 }
 
 const char *io_why(const struct io *io)
 {
-    const char *text = io->sys_err != 0 ? strerrordesc_np(io->sys_err) : NULL;
+    const char *text = io->ssl != NULL ? io_tls_why(io) : NULL;
 
+    if (text == NULL && io->sys_err != 0)
+        text = strerrordesc_np(io->sys_err);
     return text != NULL ? text : "";
 }
-
-const char *io_alpn(const struct io *io)
-{
-    OBJ_CHECK(io, IO_MAGIC);
-    return "";
-}
-
-const char *io_sni(const struct io *io)
-{
-    OBJ_CHECK(io, IO_MAGIC);
-    return "";
-}
-
-bool io_resumed(const struct io *io)
-{
-    OBJ_CHECK(io, IO_MAGIC);
-    return false;
-}
-
-void io_loop_fini(struct loop *l) { CHECK(l->slot[LOOP_TLS_STAGE] == NULL); }

@@ -17,13 +17,15 @@
  * Ends      EOF is said only for a clean end: FIN, and with TLS a close_notify before it. A reset,
  *           or a TLS stream cut off without close_notify, is EIO: a body that ends with the
  *           connection is complete only after EOF. Once said, an end is said again on each call,
- *           and IO_READ does not come any more.
+ *           and IO_READ does not come any more. In TLS 1.3 a server refuses a client's certificate
+ *           after the client's IO_OPEN: the client then reads EPROTO.
+ * TLS       records are gathered from the pieces (9 + 16,375 bytes make one full record) in a stage
+ *           that belongs to the loop, and sent with one system call before the function returns.
  * Owner     embeds struct io; memory beside it: the SSL, and spill blocks of the loop's pool.
  * Thread    the loop's own.
  * Errors    inits: ENOMEM, EIO (io_why() knows); nothing to undo then, a given fd has been closed.
- *           io_read: MORE, EOF, EIO, EPROTO (TLS garbage). io_writev, io_shutdown: EIO, EPROTO,
- *           ENOMEM, ELIMIT; all final.
- * Tests     tests/unit/test_io.c
+ *           io_read: MORE, EOF, EIO, EPROTO (TLS garbage, alerts), ELIMIT. io_writev, io_shutdown:
+ * EIO, EPROTO, ENOMEM, ELIMIT; all final. Tests     tests/unit/test_io.c
  */
 #ifndef CORE_IO_H
 #define CORE_IO_H
@@ -43,12 +45,17 @@ struct loop;
 enum { IO_READ = 1, IO_WRITE = 2, IO_OPEN = 4, IO_DEAD = 8 };
 
 enum {
-    IO_IOV_MAX = 64,              /* pieces per sendmsg; more are sent in rounds */
-    IO_NOTSENT_LOWAT = 128 << 10, /* unsent bytes above which the kernel says "not writable" */
-    IO_SPILL_MAX = 160 << 10,     /* one stage full, and room for alerts and key updates */
+    IO_IOV_MAX = 64,                 /* pieces per sendmsg; more are sent in rounds */
+    IO_NOTSENT_LOWAT = 128 << 10,    /* unsent bytes above which the kernel says "not writable" */
+    IO_STAGE_BYTES = 128 << 10,      /* TLS records gathered for one send */
+    IO_SPILL_MAX = 160 << 10,        /* one stage full, and room for alerts and key updates */
+    IO_RECORD_BYTES = 16384,         /* plaintext of a full TLS record */
+    IO_RECORD_SMALL_BYTES = 1300,    /* one packet: the player can use it when it arrives */
+    IO_SMALL_FIRST_BYTES = 64 << 10, /* so much in small records at first and after a pause */
+    IO_SMALL_IDLE_MS = 1000,
 };
 
-struct io_spill; /* core/io_tls.h */
+struct io_block; /* core/io_tls.h */
 
 struct io {
     int magic;
@@ -59,15 +66,25 @@ struct io {
 
     /* the rest is for core/io*.c */
     struct event ev;
-    short armed;   /* what the event waits for */
-    uint8_t state; /* enum io_state */
+    short armed; /* what the event waits for */
+    uint8_t state;
     uint8_t want;  /* IO_READ, IO_WRITE */
     bool drained;  /* the last recv came back short: nothing there before the next event */
     bool reset;    /* a send failed, and not for want of a reader: recv of 0 is no clean end */
     bool fin;      /* io_shutdown() was called */
+    bool told;     /* io_read() has said rd_st */
+    bool more;     /* io_read() stopped at cap: TLS may have decrypted or buffered more */
     enum st rd_st; /* OK, or how the reading side ended */
     enum st wr_st; /* OK, or why nothing can be written any more */
     int sys_err;   /* errno of the first failure */
+
+    unsigned long ssl_err; /* OpenSSL's reason for the first failure */
+    enum st tls_end;       /* how the socket under TLS ended: OK (it did not), EOF, EIO */
+    uint32_t small_bytes;  /* to be written in small records yet */
+    uint64_t wrote_us;
+    struct io_block *spill, **spill_tail;
+    size_t spill_bytes;
+    struct io *kick_next, **kick_prevp;
 };
 
 typedef void io_ready_fn(struct io *io, unsigned what);
@@ -97,6 +114,15 @@ const char *io_why(const struct io *io);  /* why it failed, for logs; never NULL
 const char *io_alpn(const struct io *io); /* "h2", "http/1.1" or "" (none agreed, clear) */
 const char *io_sni(const struct io *io);  /* the name the client asked for, or "" */
 bool io_resumed(const struct io *io);     /* TLS: an abbreviated handshake */
+
+struct io_stats {
+    uint64_t spills;        /* times that the kernel did not take a whole flush */
+    uint64_t spilled_bytes; /* in all */
+    size_t spill_bytes;     /* held now */
+    size_t pooled_bytes;    /* kept for the next */
+};
+/* This loop's; all zero before its first TLS connection. */
+struct io_stats io_stats(const struct loop *l);
 
 /* Frees what TLS connections of this loop shared; after the last of them, before loop_fini(). */
 void io_loop_fini(struct loop *l);
