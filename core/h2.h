@@ -9,7 +9,8 @@
  *           write again until the pump has nothing more or the socket is full.
  *               h2_feed -> ops -> h2_respond ... ; h2_pump -> body->avail, ->take, ops->on_close
  *           When h2_feed or h2_pump fails the GOAWAY is in the queue already: flush with a short
- *           deadline, close, h2_free. The same when h2_done() says that both sides have finished.
+ *           deadline, close, h2_free. (A breach that the library finds by itself shows in the pump
+ *           after the feed.) The same when h2_done() says that both sides have finished.
  * Streams   each has a `stream` pointer of the owner's. ops->on_close comes exactly once for each
  *           (from h2_feed, h2_pump or h2_free), and then h2 has forgotten the pointer and the body.
  *           Their bytes may still wait in the queue: the queue's own references hold them.
@@ -60,17 +61,17 @@ enum h2_end {
 
 /* Why a stream was reset from our side.
  *  name            counts towards `errors`   meaning */
-#define H2_RESETS(X)                                                           \
-    X(NONE, false, "not reset by us")                                          \
-    X(CANCELLED, false, "its owner lost interest")                             \
-    X(ANSWERED, false, "answered without waiting for the rest of the request") \
-    X(BROKEN_BODY, false, "our body broke off; never shown as complete")       \
-    X(REFUSED, false, "not accepted: load, policy")                            \
-    X(SLOW_READER, false, "the peer took too little for too long")             \
-    X(NOMEM, false, "no memory")                                               \
-    X(SHUTDOWN, false, "the connection ended under it")                        \
-    X(BAD_REQUEST, true, "head against the rules: authority, host, fields")    \
-    X(HEADER_LIST, true, "header list over the limit")                         \
+#define H2_RESETS(X)                                                             \
+    X(NONE, false, "not reset by us")                                            \
+    X(CANCELLED, false, "its owner lost interest")                               \
+    X(ANSWERED, false, "answered without waiting for the rest of the request")   \
+    X(BROKEN_BODY, false, "our body broke off; never shown as complete")         \
+    X(REFUSED, false, "not accepted: load, policy")                              \
+    X(SLOW_READER, false, "the peer took too little for too long")               \
+    X(NOMEM, false, "no memory")                                                 \
+    X(SHUTDOWN, false, "the connection ended under it")                          \
+    X(BAD_REQUEST, true, "message against the rules: authority, fields, length") \
+    X(HEADER_LIST, true, "header list over the limit")                           \
     X(PROTOCOL, true, "the peer broke HTTP/2 on this stream")
 
 enum h2_reset_reason {
@@ -126,7 +127,10 @@ struct h2_nv {
     {                                                                                    \
         .name = (n), .value = (v), .name_len = sizeof(n) - 1, .value_len = sizeof(v) - 1 \
     }
-enum { H2_NV_MAX = 32 };
+enum {
+    H2_NV_MAX = 32,
+    H2_HEAD_MAX = 48 * 1024, /* bytes of names and values that we send in one head */
+};
 
 struct h2_slice {
     const void *p;
@@ -147,9 +151,9 @@ struct h2_body {
 };
 
 struct h2_close {
-    uint32_t code;               /* of the RST_STREAM; NO_ERROR: it ended as it should */
+    uint32_t code;               /* of the RST_STREAM; whether the message was whole: on_end */
     bool by_peer;                /* the peer's RST_STREAM, or GOAWAY before it got to the stream */
-    enum h2_reset_reason reason; /* NONE unless we reset it */
+    enum h2_reset_reason reason; /* NONE unless it was us */
 };
 
 /* All must be there but on_stream, which clients do not need. After h2_reset() of a stream the only
@@ -161,7 +165,9 @@ struct h2_ops {
      * are in lower case; neither string is zero-terminated. Trailers and 1xx are not shown. */
     void (*on_header)(struct h2 *h2, void *stream, int32_t id, const char *name, size_t name_len,
                       const char *value, size_t value_len);
-    /* The head is complete. `last`: no body follows (on_end comes next). */
+    /* The head is complete. `last`: no body follows (on_end comes next). A request has exactly one
+     * each of :method (never CONNECT), :scheme and :path, and an authority without userinfo, as
+     * :authority, host or both with the same value. */
     void (*on_head)(struct h2 *h2, void *stream, int32_t id, bool last);
     /* Body bytes; stream window until h2_consume(). */
     void (*on_data)(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n);
@@ -184,11 +190,13 @@ MUST_USE enum st h2_pump(struct h2 *h2, size_t budget);
 struct outq *h2_outq(struct h2 *h2);
 void *h2_ctx(struct h2 *h2);
 
-/* Server: the head of the answer; body NULL: there is none. */
+/* Server: the head of the answer, once; body NULL: there is none. When the answer is complete and
+ * the request is not, the rest of it is refused (RST_STREAM NO_ERROR, ANSWERED). ELIMIT: over
+ * H2_HEAD_MAX. */
 MUST_USE enum st h2_respond(struct h2 *h2, int32_t id, const struct h2_nv *nv, size_t n,
                             struct h2_body *body);
-/* Client: *id is the new stream, `stream` its owner's. ELIMIT: this connection takes no more
- * requests (h2_accepts() said so). on_close follows only if the answer is OK. */
+/* Client: *id is the new stream, `stream` its owner's. ELIMIT: over H2_HEAD_MAX, or this connection
+ * takes no more (h2_accepts() said so). on_close follows only if the answer is OK. */
 MUST_USE enum st h2_request(struct h2 *h2, const struct h2_nv *nv, size_t n, struct h2_body *body,
                             void *stream, int32_t *id);
 void h2_resume(struct h2 *h2, int32_t id);            /* its body has more; else a no-op */
@@ -217,7 +225,8 @@ enum h2_end h2_end_of(const struct h2 *h2);
 struct h2_progress {
     uint64_t body_bytes; /* moved into the queue since the response began */
     uint64_t since_us;   /* of the last such byte, or of the resume after a wait for the body */
-    bool waiting;        /* for our own body: the peer is not to blame */
+    bool waiting;        /* for our own response or body: the peer is not to blame */
+    bool starved;        /* of window, the stream's or the connection's: the peer is to blame */
 };
 MUST_USE enum st h2_stream_progress(const struct h2 *h2, int32_t id, struct h2_progress *out);
 
