@@ -17,7 +17,7 @@ static struct fifo *queue_of(struct store_loop *sl, int which)
 
 static uint64_t weight(const struct gobj *o)
 {
-    return sizeof *o + o->key_len + (o->owns_chunks ? o->capacity_bytes : 0);
+    return sizeof *o + o->key_len + o->capacity_bytes; /* also when the chunks are its prior's */
 }
 
 static void enqueue(struct store_loop *sl, struct gobj *o, int which)

@@ -89,14 +89,14 @@ void gobj_unref(struct gobj **op)
 
     *op = NULL;
     while (o != NULL) { /* a loop, for the prior that may go with it */
-        struct gobj *prior = o->prior;
-
         OBJ_CHECK(o, GOBJ_MAGIC);
         int was = atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel);
 
         CHECK(was > 0);
         if (was > 1)
             return;
+        struct gobj *prior = o->prior; /* not before: until then the home may let go of it */
+
         CHECK(!o->listed && o->views == NULL && !timer_is_set(&o->timer) && o->fifo == 0);
         if (o->owns_chunks)
             free_chunks(o);
@@ -186,6 +186,7 @@ enum st gobj_start(struct gobj *o, const struct gobj_head *h, uint64_t fresh_unt
     if (st != ST_OK)
         return st;
     gobj_freshen(o, fresh_until_us);
+    store_settle_prior(o);
     gobj_unref(&o->prior); /* a body of its own: the stale one may go */
     become(o, GOBJ_STREAMING);
     return ST_OK;
@@ -211,6 +212,7 @@ enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us)
     enum st st = set_head(o, &h);
     if (st != ST_OK)
         return st;
+    store_settle_prior(o);
     if (!prior->owns_chunks) { /* no chains: hold the one that has the bytes */
         o->prior = gobj_ref(prior->prior);
         gobj_unref(&prior);
@@ -300,6 +302,7 @@ void gobj_commit(struct gobj *o, size_t n)
 
     CHECK(state_of(o) == GOBJ_STREAMING && o->tail != NULL);
     CHECK(published + n <= o->tail_base + o->tail->cap);
+    CHECK(o->head.length < 0 || published + n <= (uint64_t)o->head.length);
     atomic_store_explicit(&o->published, published + n, memory_order_release);
 }
 

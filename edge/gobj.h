@@ -10,7 +10,8 @@
  *           thread reads. Bytes below `published` never change: the writer stores the bytes, then
  *           `published` (release), then the state (release); gobj_now() loads the state before
  *           `published`, so whoever sees COMPLETE sees all of the bytes.
- *           Nothing here wakes anybody: after a change the writer calls store_notify().
+ *           Nothing here wakes anybody: after a change the writer calls store_notify(). To fail:
+ *           store_unlink(), gobj_fail(), store_notify(), so that nobody finds a failed object.
  * Errors    gobj_append: ENOMEM (the pool's cap), ELIMIT (object_bytes, or more than the head's
  *           length). gobj_complete: EPROTO, a length was promised and has not come: the caller must
  *           fail the object. Nothing short can become COMPLETE.
@@ -101,7 +102,8 @@ void gobj_resumed(struct gobj *o);
 void gobj_fail(struct gobj *o);
 MUST_USE enum st gobj_negative(struct gobj *o, const struct gobj_head *h);
 void gobj_freshen(struct gobj *o, uint64_t fresh_until_us);
-/* A FETCHING object that replaced a stale one takes its body (304, or stale-if-error). */
+/* A FETCHING object that replaced a stale one takes its body and head (304, stale-if-error); the
+ * head's born_us is the old one. */
 MUST_USE enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us);
 struct gobj *gobj_prior(const struct gobj *o); /* borrowed; NULL: none */
 

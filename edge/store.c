@@ -23,6 +23,7 @@ struct store *store_new(const struct store_cfg *cfg, struct mem_pool *pool,
         return NULL;
     memset(s, 0, sizeof *s);
     OBJ_INIT(s, STORE_MAGIC);
+    CHECK(n_loops > 0 && n_loops <= STORE_LOOPS_MAX);
     s->cfg = *cfg;
     if (getrandom(&s->seed, sizeof s->seed, 0) != (ssize_t)sizeof s->seed)
         s->seed = (uint64_t)clock_wall_us(); /* weaker against flooding, nothing else */
@@ -39,15 +40,31 @@ struct store *store_new(const struct store_cfg *cfg, struct mem_pool *pool,
     return s;
 }
 
-/* What only the home keeps of an object, undone when it has left the index; also of the version it
- * replaced, which another loop may have taken out on its behalf. */
+/* What only the home keeps of an object, undone when it has left the index. */
 static void home_cleanup(struct store_loop *sl, struct gobj *o)
 {
     CHECK(o->home == sl->loop->index);
-    for (; o != NULL; o = o->prior) {
-        timer_cancel(sl->loop, &o->timer);
-        evict_forget(sl, o);
-    }
+    timer_cancel(sl->loop, &o->timer);
+    evict_forget(sl, o);
+}
+
+static void let_go(struct loop *l, struct gobj *o)
+{
+    const struct store_cfg *cfg = &o->store->cfg;
+
+    home_cleanup(store_loop_of(l), o);
+    if (o->fill != NULL)
+        cfg->ops->unlinked(cfg->ctx, l, o);
+}
+
+/* The version that o replaced, which another loop may have taken out of the index on its home's
+ * behalf: the home's queue and timer must not keep it when its last reference goes. */
+void store_settle_prior(struct gobj *o)
+{
+    struct loop *l = o->store->loops[o->home];
+
+    if (o->prior != NULL && store_loop_of(l) != NULL)
+        let_go(l, o->prior);
 }
 
 /* The loops have ended: their part of every object can be undone from here. */
@@ -72,6 +89,8 @@ void store_free(struct store **sp)
     if (s == NULL)
         return;
     OBJ_CHECK(s, STORE_MAGIC);
+    for (unsigned i = 0; i < s->n_loops; i++) /* letters hold references: see the header */
+        CHECK(atomic_load_explicit(&s->loops[i]->mailbox.newest, memory_order_acquire) == NULL);
     stream_table_free(&s->streams);
     for (size_t i = 0; i < SHARDS; i++) {
         for (size_t k = 0; k < SHARD_BUCKETS; k++)
@@ -116,8 +135,11 @@ static void orphan_my_objects(struct store_loop *sl)
         (void)pthread_mutex_lock(&sh->lock);
         for (size_t k = 0; k < SHARD_BUCKETS; k++)
             for (struct gobj *o = sh->bucket[k]; o != NULL; o = o->bucket_next)
-                if (o->home == sl->loop->index)
+                if (o->home == sl->loop->index) {
                     home_cleanup(sl, o);
+                    if (o->prior != NULL)
+                        home_cleanup(sl, o->prior);
+                }
         (void)pthread_mutex_unlock(&sh->lock);
     }
 }
@@ -126,6 +148,7 @@ void store_loop_stop(struct loop *l)
 {
     struct store_loop *sl = store_loop_of(l);
 
+    sl->stopping = true;
     view_drop_loop(sl);
     orphan_my_objects(sl);
     /* Views whose letters are on the way are freed by them; no new letter can start. */
@@ -209,7 +232,7 @@ static void remove_locked(struct store *s, struct gobj *o, uint64_t *signal)
     CHECK(!"a listed object is in its bucket");
 }
 
-enum { SIGNAL_WORDS = 4 }; /* 256 loops */
+enum { SIGNAL_WORDS = STORE_LOOPS_MAX / 64 };
 
 static void send_signals(struct store *s, const uint64_t *signal)
 {
@@ -245,21 +268,29 @@ struct gobj *store_lookup(struct store *s, const char *key, size_t len, uint64_t
 
 /* --- being wanted --- */
 
+/* The state may have moved on since the letter was posted: an announced object that was filled
+ * meanwhile is not fetched again, nor is one refreshed that is fresh by now. A dead EXPECTED is
+ * forgotten (its waiters ask again); a dead FETCHING has waiters that only a fill can answer. */
+static void serve_want(struct loop *l, struct gobj *o)
+{
+    const struct store_cfg *cfg = &o->store->cfg;
+    enum gobj_state state = gobj_now(o).state;
+
+    store_settle_prior(o);
+    if (state == GOBJ_FETCHING || (state == GOBJ_EXPECTED && !gobj_is_dead(o)))
+        cfg->ops->want(cfg->ctx, l, o);
+    else if (state == GOBJ_COMPLETE && !gobj_is_dead(o) && gobj_fresh_until(o) <= loop_now(l))
+        cfg->ops->refresh(cfg->ctx, l, o);
+}
+
 static void want_delivered(struct loop *l, struct mail *m)
 {
     struct gobj *o = CONTAINER_OF(m, struct gobj, want_mail);
-    const struct store_ops *ops = o->store->cfg.ops;
+    const struct store_loop *sl = store_loop_of(l);
 
     (void)atomic_exchange_explicit(&o->want_posted, 0, memory_order_acq_rel);
-    if (store_loop_of(l) == NULL)
-        ; /* the loop is ending: nobody fetches any more */
-    else if (gobj_now(o).state == GOBJ_COMPLETE)
-        ops->refresh(o->store->cfg.ctx, l, o);
-    else {
-        if (o->prior != NULL)
-            home_cleanup(store_loop_of(l), o->prior);
-        ops->want(o->store->cfg.ctx, l, o);
-    }
+    if (sl != NULL && !sl->stopping) /* else nobody fetches any more */
+        serve_want(l, o);
     gobj_unref(&o);
 }
 
@@ -326,9 +357,9 @@ static enum st open_view(struct loop *l, const struct store_ask *ask, struct vie
     if (v == NULL)
         return ST_ENOMEM;
     for (int tries = 0; o == NULL; tries++) {
-        if (tries > 0 && (fresh = new_for(s, ask)) == NULL) {
+        if (tries > 0 && (ask->miss == STORE_NONE || (fresh = new_for(s, ask)) == NULL)) {
             view_discard(&v);
-            return ST_ENOMEM;
+            return ask->miss == STORE_NONE ? ST_ENOENT : ST_ENOMEM;
         }
         (void)pthread_mutex_lock(&sh->lock);
         o = find_or_insert_locked(s, ask, fresh, inserted, signal);
@@ -382,12 +413,14 @@ void store_unlink(struct loop *l, struct gobj *o)
     if (was_listed)
         remove_locked(s, o, signal);
     (void)pthread_mutex_unlock(&sh->lock);
+    if (!was_listed) { /* another loop replaced it: store_settle_prior() does the rest */
+        home_cleanup(store_loop_of(l), o);
+        return;
+    }
     send_signals(s, signal);
-    home_cleanup(store_loop_of(l), o);
-    if (o->fill != NULL)
-        s->cfg.ops->unlinked(s->cfg.ctx, l, o);
-    if (was_listed)
-        gobj_unref(&o);
+    let_go(l, o);
+    store_settle_prior(o);
+    gobj_unref(&o);
 }
 
 static void lifetime_over(struct loop *l, struct timer *t)
@@ -397,6 +430,9 @@ static void lifetime_over(struct loop *l, struct timer *t)
 
 void store_unlink_at(struct loop *l, struct gobj *o, uint64_t at_us)
 {
+    CHECK(o->home == l->index);
+    if (gobj_is_dead(o))
+        return; /* nothing would cancel the timer before the last reference goes */
     timer_cancel(l, &o->timer);
     o->timer.fire = lifetime_over;
     timer_set(l, &o->timer, at_us);
@@ -441,7 +477,8 @@ enum st store_expect(struct loop *l, const char *key, size_t len, uint64_t hash,
         o = expect_once(l, fresh, &killed);
     while (killed);
     gobj_unref(&fresh);
-    if (atomic_exchange_explicit(&o->held, false, memory_order_acq_rel)) {
+    if (atomic_exchange_explicit(&o->held, false, memory_order_acq_rel) &&
+        gobj_now(o).state == GOBJ_EXPECTED) {
         timer_cancel(l, &o->timer); /* held no longer: it will come */
         post_want(o);               /* and somebody waits for it */
     }
@@ -472,9 +509,8 @@ void store_publish(struct loop *l, struct gobj *o)
     send_signals(s, signal);
     if (old == NULL)
         return;
-    home_cleanup(store_loop_of(l), old);
-    if (old->fill != NULL)
-        s->cfg.ops->unlinked(s->cfg.ctx, l, old);
+    let_go(l, old);
+    store_settle_prior(old);
     gobj_unref(&old);
 }
 

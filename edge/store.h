@@ -8,10 +8,13 @@
  *           its reference under it. A loop takes it once per object; later hits use its view.
  * Order     insert < start < append* < complete|fail; unlink at any time. Each change is told with
  *           store_notify(): one letter per view, one eventfd write per loop at most.
- * Owner     daemon/ makes the store before the loops start and frees it after they have ended.
+ * Owner     daemon/ makes the store before the loops start. At the end each loop lets go of its
+ *           requests and fills, calls store_loop_stop() and ends; when all threads are joined,
+ *           loop_turn_nowait() on each loop delivers the letters that are left (they hold
+ *           references), then store_free(), then loop_fini().
  * Thread    said per function.
- * Errors    store_open: ENOMEM, ELIMIT.
- * Tests     tests/unit/test_store_model.c (every rule of design.md section 4), test_store.c
+ * Errors    store_open: ENOMEM, ENOENT (STORE_NONE).
+ * Tests     tests/unit/test_store_model.c (every rule of the growing object)
  */
 #ifndef EDGE_STORE_H
 #define EDGE_STORE_H
@@ -29,13 +32,19 @@ struct view;
 struct store;
 struct stream_table;
 
+enum { STORE_LOOPS_MAX = 256 };
+
 /* What the store asks of its owner; called on the object's home loop. */
 struct store_ops {
-    /* Somebody wants o: FETCHING, just inserted, or EXPECTED. o->prior: revalidate that. */
+    /* Somebody wants o: FETCHING, once, just inserted (gobj_prior(o): revalidate that), or
+     * EXPECTED and listed, perhaps more than once. A FETCHING one may be dead by now: those who
+     * wait for it still need an answer. */
     void (*want)(void *ctx, struct loop *l, struct gobj *o);
-    /* A COMPLETE object is past its freshness and was served stale: ask upstream meanwhile. */
+    /* A COMPLETE object is past its freshness and was served stale: ask upstream meanwhile. Comes
+     * again for every stale hit until gobj_freshen(): one that is under way is the caller's to
+     * know (store_fill()). */
     void (*refresh)(void *ctx, struct loop *l, struct gobj *o);
-    /* The fill of o must end: o was unlinked while it was under way. */
+    /* The fill of o must end: o was unlinked while it was under way. Clears store_fill(). */
     void (*unlinked)(void *ctx, struct loop *l, struct gobj *o);
     void (*evicted)(void *ctx, struct loop *l, struct gobj *o, bool capacity);
 };
@@ -64,7 +73,11 @@ uint64_t store_objects(const struct store *s);
 struct gobj *store_lookup(struct store *s, const char *key, size_t len, uint64_t hash); /* +1 */
 
 /* --- the asking loop --- */
-enum store_miss { STORE_FETCH, STORE_HOLD };
+enum store_miss {
+    STORE_FETCH, /* insert it FETCHING */
+    STORE_HOLD,  /* insert it EXPECTED, held */
+    STORE_NONE,  /* insert nothing: ENOENT */
+};
 struct store_ask {
     const char *key;
     size_t len;
@@ -86,16 +99,17 @@ void store_refresh(struct gobj *o); /* any thread: post the refresh op, once whi
  * A NEGATIVE one is killed. +1 reference. */
 MUST_USE enum st store_expect(struct loop *l, const char *key, size_t len, uint64_t hash,
                               unsigned home, struct gobj **out);
-/* Replaces whatever has the key by o (COMPLETE or growing, not yet listed). */
+/* An EXPECTED object that is not listed: to be filled first and published then. +1; NULL: ENOMEM */
 struct gobj *store_make(struct store *s, const char *key, size_t len, uint64_t hash, unsigned home,
-                        enum gobj_kind kind);       /* unlisted, STREAMING-able (EXPECTED); +1 */
+                        enum gobj_kind kind);
 void store_publish(struct loop *l, struct gobj *o); /* lists it; the old one is unlinked */
 void store_notify(struct gobj *o);
 void store_completed(struct loop *l, struct gobj *o); /* after gobj_complete(): enters eviction */
 void store_unlink(struct loop *l, struct gobj *o);    /* no-op when it is not listed */
-void store_unlink_at(struct loop *l, struct gobj *o, uint64_t at_us);
+void store_unlink_at(struct loop *l, struct gobj *o, uint64_t at_us); /* no-op on a dead one */
 void store_set_windowed(struct loop *l, struct gobj *o, bool windowed);
-struct timer *store_timer(struct gobj *o); /* the home loop's one timer per object */
+struct timer *store_timer(struct gobj *o); /* the home loop's one per object; set on listed ones
+                                              only: unlinking cancels it */
 void **store_fill(struct gobj *o);         /* the fetcher's own pointer */
 bool store_was_held(const struct gobj *o);
 

@@ -107,6 +107,7 @@ struct store_loop {
     struct view **table; /* views by hash; doubles as it fills */
     size_t buckets, views;
     size_t all_views; /* with those that only wait to be freed */
+    bool stopping;
 
     struct fifo small, main; /* COMPLETE objects whose home is here */
     uint64_t *ghost;         /* hashes of what small let go lately, direct-mapped */
@@ -144,6 +145,9 @@ static inline struct store_loop *store_loop_of(struct loop *l) { return l->slot[
 /* gobj.c */
 struct gobj *gobj_new(struct store *s, const char *key, size_t len, uint64_t hash, unsigned home,
                       enum gobj_kind kind, enum gobj_state initial, struct gobj *prior);
+
+/* store.c; the home loop */
+void store_settle_prior(struct gobj *o);
 
 /* view.c */
 struct view *view_new(struct loop *l); /* one reference: the table's */

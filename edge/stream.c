@@ -179,7 +179,9 @@ struct stream_answer stream_where(struct store *s, const char *name, size_t name
     if (st != NULL) {
         a.where = where_in(st, session, rep, rep_len, number);
         a.source = st->source;
-        a.hold_us = st->segment_us + st->segment_us / 2;
+        a.hold_us = st->segment_us < STREAM_HOLD_MAX_US / 3 * 2
+                        ? st->segment_us + st->segment_us / 2
+                        : STREAM_HOLD_MAX_US;
     }
     unlock(sh);
     return a;
@@ -271,8 +273,7 @@ enum sweep { SWEEP_ALL, SWEEP_EXPECTED, SWEEP_TO_CAP };
 static void sweep(struct loop *l, struct stream *st, const struct rep *r, uint64_t from,
                   uint64_t to, enum sweep how)
 {
-    if (to - from > STREAM_EXPIRE_MAX)
-        from = to - STREAM_EXPIRE_MAX;
+    CHECK(from <= to && to - from <= STREAM_SPAN_MAX && to <= STREAM_NUMBER_MAX + 1);
     for (uint64_t n = from; n <= to; n++) {
         struct gobj *o = segment_lookup(st, r->name, n);
 
@@ -307,22 +308,54 @@ static void close_open(struct loop *l, struct rep *r)
         store_notify(r->open);
         store_completed(l, r->open);
     } else {
-        gobj_fail(r->open);
         store_unlink(l, r->open);
+        gobj_fail(r->open);
+        store_notify(r->open); /* it may have been unlinked long ago */
     }
     gobj_unref(&r->open);
 }
 
+/* The stream forgets the path; the object itself stays as far as the byte cap allows, or goes. */
+static void drop_named(struct loop *l, struct stream *st, unsigned i, bool unlink)
+{
+    struct named *n = st->named[i];
+    struct gobj *newest = n->ring[n->newest];
+
+    st->n_named--;
+    memmove(st->named + i, st->named + i + 1, (st->n_named - i) * sizeof st->named[0]);
+    if (unlink)
+        store_unlink(l, newest);
+    else
+        store_set_windowed(l, newest, false);
+    free_named(n);
+}
+
+/* Documents are versions that nobody would renew; an init segment is what it is for ever. */
 static void release_named(struct loop *l, struct stream *st)
 {
-    for (unsigned i = 0; i < st->n_named; i++) {
-        struct named *n = st->named[i];
+    while (st->n_named > 0) {
+        const struct named *n = st->named[0];
 
-        if (n->ring[n->newest] != NULL)
-            store_set_windowed(l, n->ring[n->newest], false);
-        free_named(n);
+        drop_named(l, st, 0, gobj_kind(n->ring[n->newest]) == GOBJ_DOC);
     }
-    st->n_named = 0;
+}
+
+static void release_session_named(struct loop *l, struct stream *st)
+{
+    for (unsigned i = st->n_named; i-- > 0;)
+        if (strncmp(st->named[i]->path, st->session, STREAM_SESSION_LEN) == 0 &&
+            st->named[i]->path[STREAM_SESSION_LEN] == '/')
+            drop_named(l, st, i, false);
+}
+
+static void freshen_docs(struct stream *st, uint64_t until_us)
+{
+    for (unsigned i = 0; i < st->n_named; i++) {
+        struct gobj *o = st->named[i]->ring[st->named[i]->newest];
+
+        if (gobj_kind(o) == GOBJ_DOC)
+            gobj_freshen(o, until_us);
+    }
 }
 
 /* --- the verbs --- */
@@ -350,11 +383,18 @@ static struct stream *insert(struct loop *l, const char *name)
     return st;
 }
 
-/* The old session's segments stay for those who read them, as far as the byte cap allows. */
+/* The session's segments stay for those who read them, as far as the byte cap allows. What is asked
+ * for is answered by the new state first, then the objects go: those who are woken ask again. */
 static void end_session(struct loop *l, struct stream *st)
 {
+    struct stream_shard *sh;
+
     for (unsigned i = 0; i < st->n_reps; i++)
         close_open(l, &st->rep[i]);
+    sh = lock_stream(st);
+    st->live = false;
+    unlock(sh);
+    SYNC_POINT("end:told");
     sweep_stream(l, st, SWEEP_TO_CAP);
 }
 
@@ -378,8 +418,11 @@ enum st stream_begin(struct loop *l, const char *name, const char *session, uint
             return ST_ENOMEM;
     }
     bool again = strcmp(st->session, session) == 0;
-    if (!again)
+    if (!again) {
         end_session(l, st);
+        release_session_named(l, st);
+    }
+    freshen_docs(st, UINT64_MAX);
     sh = lock_stream(st);
     st->source = source;
     st->segment_us = segment_us;
@@ -402,7 +445,7 @@ static struct rep *rep_of(struct stream *st, const char *rep)
     return NULL;
 }
 
-static enum st rep_add(struct stream *st, const char *rep, uint64_t n, struct rep **out)
+static enum st rep_add(struct stream *st, const char *rep, struct rep **out)
 {
     struct stream_shard *sh;
 
@@ -411,7 +454,6 @@ static enum st rep_add(struct stream *st, const char *rep, uint64_t n, struct re
     sh = lock_stream(st);
     *out = &st->rep[st->n_reps++];
     memcpy((*out)->name, rep, strlen(rep) + 1);
-    (*out)->first = n;
     unlock(sh);
     return ST_OK;
 }
@@ -422,12 +464,15 @@ enum st stream_announce(struct loop *l, struct stream *st, const char *rep, uint
     struct stream_shard *sh;
     struct gobj *o;
     char key[KEY_MAX];
+    uint64_t first;
     size_t len;
     enum st res;
 
     OBJ_CHECK(st, STREAM_MAGIC);
     CHECK(st->home == (unsigned)l->index);
-    if (r == NULL && (res = rep_add(st, rep, n, &r)) != ST_OK)
+    if (n > STREAM_NUMBER_MAX)
+        return ST_EPROTO;
+    if (r == NULL && (res = rep_add(st, rep, &r)) != ST_OK)
         return res;
     if (r->any && n <= r->latest)
         return ST_OK;
@@ -437,7 +482,13 @@ enum st stream_announce(struct loop *l, struct stream *st, const char *rep, uint
         return res;
     store_set_windowed(l, o, true);
     gobj_unref(&o);
+    SYNC_POINT("announce:expected");
+    first = r->any ? r->first : n;
+    if (n - first >= STREAM_SPAN_MAX)
+        first = n - STREAM_SPAN_MAX + 1;
+    stream_expire(l, st, rep, first);
     sh = lock_stream(st); /* the object first, then its name: nobody asks upstream in between */
+    r->first = first;
     r->latest = n;
     r->any = true;
     unlock(sh);
@@ -494,25 +545,26 @@ enum st stream_close(struct loop *l, struct stream *st, const char *rep)
     return ST_OK;
 }
 
-/* The slot for a path; the oldest one gives way when all are taken. */
+/* The slot for a path, as the last in the row; the one put longest ago gives way when all are
+ * taken: of a live stream that is never a document. */
 static struct named *named_slot(struct loop *l, struct stream *st, const char *path)
 {
-    struct named *n;
+    struct named *n = NULL;
+    unsigned i;
 
-    for (unsigned i = 0; i < st->n_named; i++)
+    for (i = 0; i < st->n_named && n == NULL; i++)
         if (strcmp(st->named[i]->path, path) == 0)
-            return st->named[i];
+            n = st->named[i];
+    if (n != NULL) {
+        memmove(st->named + i - 1, st->named + i, (st->n_named - i) * sizeof st->named[0]);
+        st->named[st->n_named - 1] = n;
+        return n;
+    }
     if ((n = calloc(1, sizeof *n)) == NULL)
         return NULL;
     memcpy(n->path, path, strlen(path) + 1);
-    if (st->n_named == NAMED_MAX) {
-        struct named *old = st->named[0];
-
-        store_set_windowed(l, old->ring[old->newest], false);
-        free_named(old);
-        memmove(st->named, st->named + 1, (NAMED_MAX - 1) * sizeof st->named[0]);
-        st->n_named--;
-    }
+    if (st->n_named == NAMED_MAX)
+        drop_named(l, st, 0, false);
     st->named[st->n_named++] = n;
     return n;
 }
@@ -602,6 +654,7 @@ void stream_expire(struct loop *l, struct stream *st, const char *rep, uint64_t 
     sh = lock_stream(st); /* first the answer 410, then the objects go */
     r->first = first;
     unlock(sh);
+    SYNC_POINT("expire:told");
     sweep(l, st, r, from, first - 1, SWEEP_ALL);
 }
 
@@ -612,20 +665,15 @@ void stream_lost(struct loop *l, struct stream *st)
     CHECK(st->home == (unsigned)l->index);
     st->known = false;
     unlock(sh);
+    SYNC_POINT("lost:told");
+    freshen_docs(st, loop_now(l) + st->segment_us / 2);
     sweep_stream(l, st, SWEEP_EXPECTED);
 }
 
 void stream_end(struct loop *l, struct stream *st)
 {
-    struct stream_shard *sh;
-
     CHECK(st->home == (unsigned)l->index);
-    for (unsigned i = 0; i < st->n_reps; i++)
-        close_open(l, &st->rep[i]);
-    sh = lock_stream(st);
-    st->live = false;
-    unlock(sh);
-    sweep_stream(l, st, SWEEP_TO_CAP);
+    end_session(l, st);
 }
 
 void stream_forget(struct loop *l, struct stream *st)
@@ -635,8 +683,6 @@ void stream_forget(struct loop *l, struct stream *st)
     struct stream *self = st;
 
     CHECK(st->home == (unsigned)l->index);
-    stream_end(l, st);
-    release_named(l, st);
     sh = lock(st->store, hash);
     bool was_listed = st->listed;
     for (struct stream **p = bucket_of(sh, hash); *p != NULL; p = &(*p)->next)
@@ -648,6 +694,8 @@ void stream_forget(struct loop *l, struct stream *st)
     unlock(sh);
     if (!was_listed)
         return;
+    end_session(l, st);
+    release_named(l, st);
     (void)atomic_fetch_sub_explicit(&st->store->streams->count, 1, memory_order_relaxed);
     stream_unref(&self);
 }

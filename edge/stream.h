@@ -8,9 +8,11 @@
  * Thread    the verbs: the stream's home loop only (stream_home()). stream_where(): any loop; it
  *           takes the table's lock for a short look and is called only when a loop's own table of
  *           views had no answer.
- * Errors    ELIMIT: too many streams, renditions or documents; ENOMEM. stream_append passes on what
- *           gobj_append says: the caller closes the segment at its last whole chunk.
- * Tests     tests/unit/test_store_model.c, tests/unit/test_stream.c
+ * Errors    ELIMIT: too many streams or renditions, a name too long; EPROTO: a number beyond
+ *           STREAM_NUMBER_MAX, a verb out of order; ENOMEM. stream_append passes on what
+ *           gobj_append says: the caller closes the segment at its last whole chunk. Of documents
+ * and init segments the STREAM_DOCS_MAX put last are kept apart from the byte cap. Tests
+ * tests/unit/test_store_model.c, tests/unit/test_stream.c
  */
 #ifndef EDGE_STREAM_H
 #define EDGE_STREAM_H
@@ -28,8 +30,10 @@ enum {
     STREAMS_MAX = 200000,
     STREAM_NAME_MAX = 64 + 1 + 64, /* APP/STREAM */
     STREAM_SESSION_LEN = 13,
-    STREAM_EXPIRE_MAX = 20000, /* numbers walked in one expire; Period gaps are below this */
+    STREAM_SPAN_MAX = 20000, /* latest - first + 1; announcing further expires the oldest */
+    STREAM_HOLD_MAX_US = 3000000,
 };
+#define STREAM_NUMBER_MAX ((UINT64_C(1) << 53) - 1) /* what JSON carries exactly */
 
 struct loop;
 struct gobj_head;
@@ -54,7 +58,7 @@ struct stream_answer {
     enum stream_where where;
     enum stream_source source;
     unsigned home;    /* loop index */
-    uint64_t hold_us; /* STREAM_NEXT: how long at most, 1.5 segments */
+    uint64_t hold_us; /* STREAM_NEXT: how long at most, 1.5 segments but STREAM_HOLD_MAX_US */
 };
 
 /* Any loop. name is APP/STREAM, session NULL for documents. */
@@ -90,11 +94,12 @@ MUST_USE enum st stream_doc(struct loop *l, struct stream *st, const char *name,
                             const struct gobj_head *head, const void *p, size_t n);
 /* Numbers of rep below first are gone. */
 void stream_expire(struct loop *l, struct stream *st, const char *rep, uint64_t first);
-/* Nobody tells us any more: what was announced and is not here is forgotten, its waiters fetch. */
+/* Nobody tells us any more: what was announced and is not here is forgotten, its waiters fetch;
+ * documents are fresh for half a segment, until stream_begin() with the same session. */
 void stream_lost(struct loop *l, struct stream *st);
 /* The broadcast is over: nothing will follow; what is complete is kept as the byte cap allows. */
 void stream_end(struct loop *l, struct stream *st);
-/* Ended, and nothing of it is to be known any more: out of the table. */
+/* Ended, and nothing of it is to be known any more: out of the table, documents unlinked. */
 void stream_forget(struct loop *l, struct stream *st);
 
 #endif

@@ -97,13 +97,15 @@ struct view *view_find(struct loop *l, const char *key, size_t len, uint64_t has
 {
     struct store_loop *sl = store_loop_of(l);
 
-    for (struct view *v = *slot_of(sl, hash); v != NULL; v = v->table_next) {
+    struct view *next;
+
+    for (struct view *v = *slot_of(sl, hash); v != NULL; v = next) {
+        next = v->table_next;
         if (v->o->hash != hash || v->o->key_len != len || memcmp(v->o->key, key, len) != 0)
             continue;
         if (!gobj_is_dead(v->o))
             return v;
-        table_remove(sl, v);
-        return NULL; /* at most one view per key is listed */
+        table_remove(sl, v); /* and look on: its successor may stand behind it */
     }
     return NULL;
 }
@@ -198,6 +200,14 @@ void view_push_all_locked(struct gobj *o, uint64_t *signal)
 
 /* --- waiting --- */
 
+/* Dead, and with no writer left that could ever change it again. */
+static bool is_over(const struct gobj *o, enum gobj_state state)
+{
+    const unsigned grows = GOBJ_BIT(FETCHING) | GOBJ_BIT(STREAMING) | GOBJ_BIT(RESUMING);
+
+    return gobj_is_dead(o) && (1u << state & grows) == 0;
+}
+
 bool view_wait(struct view *v, struct view_waiter *w, struct gobj_now seen)
 {
     struct gobj_now now;
@@ -212,8 +222,7 @@ bool view_wait(struct view *v, struct view_waiter *w, struct gobj_now seen)
     v->lastp = &w->next;
     SYNC_POINT("wait:registered");
     now = gobj_now(v->o); /* registered, then look again */
-    if (now.state == seen.state && now.published == seen.published &&
-        !(now.state == GOBJ_EXPECTED && gobj_is_dead(v->o)))
+    if (now.state == seen.state && now.published == seen.published && !is_over(v->o, now.state))
         return true;
     view_cancel(w);
     return false;

@@ -48,8 +48,10 @@ struct own *view_own(struct view *v);
 struct view_render *view_render(struct view *v);
 void view_hit(struct view *v); /* tell the eviction that it was wanted */
 
-/* Parks w until the object is no longer as `seen` (from gobj_now()). It registers, then looks
- * again: false, and not parked, when it has changed already. */
+/* Parks w until the object is no longer as `seen` (from gobj_now()) or is unlinked. It registers,
+ * then looks again: false, and not parked, when it has changed already, or when it is dead and
+ * nobody will change it any more (all states but FETCHING, STREAMING, RESUMING): look, ask again.
+ * A COMPLETE document may be waited on: the next version unlinks it. */
 bool view_wait(struct view *v, struct view_waiter *w, struct gobj_now seen);
 void view_cancel(struct view_waiter *w); /* no-op when not parked */
 

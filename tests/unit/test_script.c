@@ -107,34 +107,34 @@ static void what_is_not_in_the_language_is_refused(void **state)
         assert_int_equal(parse(&s, table[i].target), table[i].st);
 }
 
-static void a_drip_starts_with_the_head_and_ends_on_time(void **state)
+static int pieces_of(const char *target, uint64_t end_us)
 {
     struct script s;
-    uint64_t next = 0, now = 0;
-    int64_t last = 0;
+    uint64_t next = 0, now = 0, unused;
     int pieces = 0;
 
-    (void)state;
-    assert_int_equal(parse(&s, "/vod/drip/1003?over=2000"), ST_OK);
-    while (last < 1003) {
-        int64_t n = script_due_bytes(&s, 1003, now, &next);
+    assert_int_equal(parse(&s, target), ST_OK);
+    for (int64_t last = 0; last < s.size; pieces++) {
+        int64_t n = script_due_bytes(&s, s.size, now, &next);
 
         assert_true(n > last);
-        if (n < 1003) {
-            assert_true(next > now);
-            /* not a microsecond too early */
-            uint64_t unused;
-            assert_int_equal(script_due_bytes(&s, 1003, next - 1, &unused), n);
-        }
         last = n;
-        pieces++;
-        if (n < 1003)
-            now = next;
+        if (n == s.size)
+            continue;
+        assert_true(next > now);
+        assert_int_equal(script_due_bytes(&s, s.size, next - 1, &unused), n); /* never early */
+        now = next;
     }
-    assert_int_equal(pieces, 41);
-    assert_int_equal(now, 2000 * MS_US);
-    assert_int_equal(parse(&s, "/vod/drip/10"), ST_OK);
-    assert_int_equal(script_due_bytes(&s, 10, 0, &next), 10);
+    assert_int_equal(now, end_us);
+    return pieces;
+}
+
+static void a_drip_starts_with_the_head_and_ends_on_time(void **state)
+{
+    (void)state;
+    assert_int_equal(pieces_of("/vod/drip/1003?over=2000", 2000 * MS_US), 41);
+    assert_int_equal(pieces_of("/vod/drip/1003?over=1000&step=30", 1000 * MS_US), 34);
+    assert_int_equal(pieces_of("/vod/drip/10", 0), 1);
 }
 
 static void ranges_are_exact(void **state)

@@ -1,0 +1,25 @@
+/* edge/addr_count.h - how many of something each address has
+ *
+ * Purpose   limits per client address: connections, held requests. Off by default, because whole
+ *           cities sit behind one address; then nothing here is touched.
+ * Owner     edge/front.c.
+ * Thread    any: one mutex, taken only where such a limit is set.
+ * Errors    take: false, over the limit or out of memory.
+ * Tests     tests/unit/test_addr_count.c
+ */
+#ifndef EDGE_ADDR_COUNT_H
+#define EDGE_ADDR_COUNT_H
+
+#include <stdbool.h>
+
+#include "core/addr.h"
+
+struct addr_count;
+struct addr_count *addr_count_new(void);
+void addr_count_free(struct addr_count **cp);
+
+bool addr_count_take(struct addr_count *c, const struct addr *a, unsigned max);
+void addr_count_return(struct addr_count *c, const struct addr *a); /* one that was taken */
+unsigned addr_count_get(struct addr_count *c, const struct addr *a);
+
+#endif

@@ -1,0 +1,548 @@
+#include "edge/front.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/tls.h"
+#include "edge/front_int.h"
+#include "edge/store.h"
+
+enum { FRONT_MAGIC = 0x0f2047a1, FRONT_LOOP_MAGIC = 0x0f204710, CONN_MAGIC = 0x0c0220a1 };
+enum { LINGER_US = 2 * 1000 * 1000, FLUSH_IOV = 64 };
+
+/* --- the process's part --- */
+
+struct front *front_new(struct store *s, const struct front_hooks *hooks)
+{
+    struct front *f = calloc(1, sizeof *f);
+
+    if (f == NULL)
+        return NULL;
+    OBJ_INIT(f, FRONT_MAGIC);
+    f->store = s;
+    f->hooks = *hooks;
+    f->per_address = addr_count_new();
+    f->held_per_address = addr_count_new();
+    if (f->per_address == NULL || f->held_per_address == NULL)
+        front_free(&f);
+    return f;
+}
+
+void front_free(struct front **fp)
+{
+    struct front *f = *fp;
+
+    *fp = NULL;
+    if (f == NULL)
+        return;
+    OBJ_FINI(f, FRONT_MAGIC);
+    addr_count_free(&f->per_address);
+    addr_count_free(&f->held_per_address);
+    free(f);
+}
+
+uint64_t front_connections(const struct front *f)
+{
+    return atomic_load_explicit(&f->connections, memory_order_relaxed);
+}
+
+/* --- the loop's part --- */
+
+enum st front_loop_start(struct front *f, struct loop *l)
+{
+    struct front_loop *fl = calloc(1, sizeof *fl);
+
+    OBJ_CHECK(f, FRONT_MAGIC);
+    if (fl == NULL)
+        return ST_ENOMEM;
+    OBJ_INIT(fl, FRONT_LOOP_MAGIC);
+    fl->front = f;
+    fl->loop = l;
+    fl->store = f->store;
+    fl->date_s = UINT64_MAX;
+    l->slot[LOOP_FRONT] = fl;
+    return ST_OK;
+}
+
+void front_loop_stop(struct loop *l)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    OBJ_CHECK(f, FRONT_LOOP_MAGIC);
+    while (f->listeners != NULL) {
+        struct front_listener *ln = f->listeners;
+
+        front_unlisten(&ln);
+    }
+    while (f->conns != NULL)
+        conn_close(f->conns, METRIC_CLOSE_SHUTDOWN);
+    CHECK(loop_turn_nowait(l) == ST_OK); /* frees what was buried */
+    http1_loop_fini(f);
+    http2_loop_fini(f);
+    tls_set_unref(&f->tls);
+    OBJ_FINI(f, FRONT_LOOP_MAGIC);
+    free(f);
+    l->slot[LOOP_FRONT] = NULL;
+}
+
+void front_set_tls(struct loop *l, struct tls_set *set)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    tls_set_unref(&f->tls);
+    f->tls = set;
+}
+
+const char *front_date(struct front_loop *f)
+{
+    uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
+    time_t t = (time_t)now_s;
+    struct tm tm;
+
+    if (now_s == f->date_s)
+        return f->date;
+    f->date_s = now_s;
+    (void)gmtime_r(&t, &tm);
+    (void)strftime(f->date, sizeof f->date, "%a, %d %b %Y %H:%M:%S GMT", &tm); /* the C locale */
+    return f->date;
+}
+
+void front_count_answer(struct request *r, enum metric_proto proto)
+{
+    struct metrics *m = r->front->loop->metrics;
+
+    metric_add(&m->http_requests[proto][metric_code_of(r->answer.status)][r->object], 1);
+    metric_observe(&m->http_ttfb_seconds, loop_now(r->front->loop) - r->begun_us);
+    if (r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE)
+        metric_add(&m->cache_requests[METRIC_TIER_EDGE][r->result], 1);
+}
+
+/* --- connections --- */
+
+static struct metrics *metrics_of(struct conn *c) { return c->f->loop->metrics; }
+
+static void count_gauge(struct conn *c, bool up)
+{
+    enum metric_proto p = c->proto == CONN_HTTP2 ? METRIC_PROTO_H2 : METRIC_PROTO_H1;
+    enum metric_conn s = c->phase == CONN_BUSY ? METRIC_CONN_ACTIVE : METRIC_CONN_IDLE;
+    _Atomic uint64_t *g = &metrics_of(c)->http_connections[p][s];
+
+    if (up)
+        metric_add(g, 1);
+    else
+        metric_sub(g, 1);
+}
+
+static uint64_t phase_limit_us(const struct conn *c)
+{
+    const struct conf_edge_limits *lim = front_limits(c->f);
+
+    switch (c->phase) {
+    case CONN_HANDSHAKE: return lim->handshake_timeout_us;
+    case CONN_HEAD: return lim->head_timeout_us;
+    case CONN_IDLE: return lim->keepalive_us;
+    case CONN_BUSY: return lim->slow_window_us / 4;
+    case CONN_LINGER: return LINGER_US;
+    case CONN_CLOSED: break;
+    }
+    return SEC_US;
+}
+
+void conn_become(struct conn *c, enum conn_phase next)
+{
+    OBJ_CHECK(c, CONN_MAGIC);
+    if (c->phase == CONN_CLOSED)
+        return;
+    count_gauge(c, false);
+    c->phase = next;
+    if (next == CONN_CLOSED)
+        return;
+    count_gauge(c, true);
+    timer_set(c->f->loop, &c->timer, loop_now(c->f->loop) + phase_limit_us(c));
+}
+
+static void free_conn(struct grave *g)
+{
+    struct conn *c = CONTAINER_OF(g, struct conn, grave);
+
+    io_fini(&c->io);
+    if (c->proto == CONN_HTTP1)
+        http1_free(c);
+    else if (c->proto == CONN_HTTP2)
+        http2_free(c);
+    OBJ_FINI(c, CONN_MAGIC);
+    free(c);
+}
+
+void conn_close(struct conn *c, enum metric_close why)
+{
+    struct front_loop *f = c->f;
+
+    OBJ_CHECK(c, CONN_MAGIC);
+    if (c->phase == CONN_CLOSED)
+        return; /* the first reason is the one that counts */
+    if (c->phase != CONN_LINGER)
+        c->why = why;
+    conn_become(c, CONN_CLOSED);
+    metric_add(&metrics_of(c)->http_closes[c->why], 1);
+    timer_cancel(f->loop, &c->timer);
+    io_stop(&c->io);
+    if (c->proto == CONN_HTTP1)
+        http1_fini(c);
+    else if (c->proto == CONN_HTTP2)
+        http2_fini(c);
+    *c->prevp = c->next;
+    if (c->next != NULL)
+        c->next->prevp = c->prevp;
+    f->n_conns--;
+    (void)atomic_fetch_sub_explicit(&f->front->connections, 1, memory_order_relaxed);
+    if (c->counted_address)
+        addr_count_return(f->front->per_address, &c->peer);
+    loop_bury(f->loop, &c->grave, free_conn);
+}
+
+void conn_linger(struct conn *c, enum metric_close why)
+{
+    if (c->phase == CONN_CLOSED || c->phase == CONN_LINGER)
+        return;
+    c->why = why;
+    if (io_shutdown(&c->io) != ST_OK) {
+        conn_close(c, why);
+        return;
+    }
+    conn_become(c, CONN_LINGER);
+    io_want(&c->io, IO_READ);
+}
+
+/* What the peer still sends is thrown away, for a short while: closing with unread bytes would
+ * reset the connection and take our last answer with it. */
+static void linger_read(struct conn *c)
+{
+    for (int rounds = 0; rounds < 4; rounds++) {
+        size_t got;
+        enum st st = io_read(&c->io, c->f->read_buf, sizeof c->f->read_buf, &got);
+
+        if (st == ST_MORE)
+            return;
+        if (st != ST_OK) {
+            conn_close(c, c->why);
+            return;
+        }
+    }
+}
+
+/* --- the slow reader's clock (facts-security.md row 19) --- */
+
+static void clock_moved(struct conn *c, size_t n)
+{
+    c->moved += n;
+    c->moved_us = loop_now(c->f->loop);
+}
+
+static void clock_blocked(struct conn *c, bool blocked)
+{
+    uint64_t now_us = loop_now(c->f->loop);
+
+    if (blocked && !c->blocked) {
+        c->moved_us = c->window_us = now_us;
+        c->moved = 0;
+    }
+    c->blocked = blocked;
+}
+
+/* True: closed. */
+static bool evict_slow_reader(struct conn *c)
+{
+    const struct conf_edge_limits *lim = front_limits(c->f);
+    uint64_t now_us = loop_now(c->f->loop);
+
+    if (!c->blocked)
+        return false;
+    if (now_us - c->moved_us >= lim->stall_us) {
+        conn_close(c, METRIC_CLOSE_STALL);
+        return true;
+    }
+    if (now_us - c->window_us < lim->slow_window_us)
+        return false;
+    if (c->moved * SEC_US < lim->slow_rate_bytes_s * (now_us - c->window_us)) {
+        conn_close(c, METRIC_CLOSE_SLOW_READER);
+        return true;
+    }
+    c->window_us = now_us;
+    c->moved = 0;
+    return false;
+}
+
+bool conn_flush(struct conn *c, struct outq *q)
+{
+    while (outq_bytes(q) > 0) {
+        struct iovec v[FLUSH_IOV];
+        int n = outq_iov(q, v, FLUSH_IOV);
+        size_t sum = 0, took;
+
+        for (int i = 0; i < n; i++)
+            sum += v[i].iov_len;
+        if (io_writev(&c->io, v, n, &took) != ST_OK) {
+            conn_close(c, METRIC_CLOSE_PEER_RESET);
+            return false;
+        }
+        outq_consume(q, took);
+        metric_add(&metrics_of(c)->http_response_bytes, took);
+        if (took > 0)
+            clock_moved(c, took);
+        if (took < sum)
+            break;
+    }
+    clock_blocked(c, outq_bytes(q) > 0);
+    return true;
+}
+
+void conn_on_timer(struct conn *c)
+{
+    switch (c->phase) {
+    case CONN_HANDSHAKE:
+        metric_add(&metrics_of(c)->tls_handshakes[METRIC_TLS_TIMEOUT][METRIC_RESUMED_NO], 1);
+        conn_close(c, METRIC_CLOSE_TLS_HANDSHAKE);
+        return;
+    case CONN_HEAD:
+        conn_close(c, METRIC_CLOSE_HEAD_TIMEOUT);
+        return;
+    case CONN_IDLE:
+        if (c->proto == CONN_HTTP2)
+            http2_goodbye(c);
+        else
+            conn_linger(c, METRIC_CLOSE_KEEPALIVE);
+        return;
+    case CONN_LINGER:
+        conn_close(c, c->why);
+        return;
+    case CONN_BUSY:
+        if (evict_slow_reader(c))
+            return;
+        if (c->proto == CONN_HTTP2)
+            http2_check_streams(c, loop_now(c->f->loop));
+        if (c->phase == CONN_BUSY)
+            timer_set(c->f->loop, &c->timer, loop_now(c->f->loop) + phase_limit_us(c));
+        return;
+    case CONN_CLOSED:
+        return;
+    }
+}
+
+static void on_timer(struct loop *l, struct timer *t)
+{
+    (void)l;
+    conn_on_timer(CONTAINER_OF(t, struct conn, timer));
+}
+
+/* --- what does it speak? --- */
+
+static bool speak(struct conn *c, enum conn_proto proto)
+{
+    count_gauge(c, false);
+    c->proto = proto;
+    count_gauge(c, true);
+    metric_add(&metrics_of(c)->http_connections_opened[proto == CONN_HTTP2 ? METRIC_PROTO_H2
+                                                                           : METRIC_PROTO_H1],
+               1);
+    if ((proto == CONN_HTTP2 ? http2_start(c) : http1_start(c)) == ST_OK)
+        return true;
+    c->proto = CONN_NEW; /* nothing to undo */
+    conn_close(c, METRIC_CLOSE_MEMORY);
+    return false;
+}
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/* Clear text: HTTP/2 with prior knowledge, or HTTP/1. A beginning of the preface is no beginning of
+ * any HTTP/1 request, so one look at what came first is enough but for a torn preface, whose four
+ * first bytes decide. */
+static void first_bytes(struct conn *c)
+{
+    size_t got;
+    enum st st = io_read(&c->io, c->f->read_buf + c->torn, sizeof c->f->read_buf - c->torn, &got);
+
+    if (st == ST_MORE)
+        return;
+    if (st != ST_OK) {
+        conn_close(c, st == ST_EOF ? METRIC_CLOSE_PEER_FIN : METRIC_CLOSE_PEER_RESET);
+        return;
+    }
+    memcpy(c->f->read_buf, preface, c->torn); /* they were just that */
+    got += c->torn;
+    size_t look = got < 4 ? got : 4;
+    if (memcmp(c->f->read_buf, preface, look) != 0) {
+        if (speak(c, CONN_HTTP1))
+            http1_input(c, c->f->read_buf, got);
+    } else if (look < 4) {
+        c->torn = (uint8_t)got;
+    } else if (speak(c, CONN_HTTP2)) {
+        http2_input(c, c->f->read_buf, got);
+    }
+}
+
+static void opened(struct conn *c)
+{
+    if (c->tls) {
+        metric_add(&metrics_of(c)->tls_handshakes[METRIC_TLS_OK][io_resumed(&c->io)
+                                                                     ? METRIC_RESUMED_YES
+                                                                     : METRIC_RESUMED_NO],
+                   1);
+        if (!speak(c, strcmp(io_alpn(&c->io), "h2") == 0 ? CONN_HTTP2 : CONN_HTTP1))
+            return;
+    }
+    conn_become(c, CONN_HEAD);
+    if (c->phase != CONN_CLOSED)
+        io_want(&c->io, IO_READ);
+}
+
+static void on_ready(struct io *io, unsigned what)
+{
+    struct conn *c = CONTAINER_OF(io, struct conn, io);
+
+    OBJ_CHECK(c, CONN_MAGIC);
+    if ((what & IO_DEAD) != 0) {
+        if (c->tls)
+            metric_add(&metrics_of(c)->tls_handshakes[METRIC_TLS_FAILED][METRIC_RESUMED_NO], 1);
+        conn_close(c, c->tls ? METRIC_CLOSE_TLS_HANDSHAKE : METRIC_CLOSE_PEER_RESET);
+        return;
+    }
+    if ((what & IO_OPEN) != 0)
+        opened(c);
+    if ((what & (IO_READ | IO_WRITE)) == 0 || c->phase == CONN_CLOSED)
+        return;
+    if (c->phase == CONN_LINGER)
+        linger_read(c);
+    else if (c->proto == CONN_HTTP1)
+        http1_on_io(c, what);
+    else if (c->proto == CONN_HTTP2)
+        http2_on_io(c, what);
+    else
+        first_bytes(c);
+}
+
+/* --- listening --- */
+
+static void refuse(struct front_loop *f, int fd, enum metric_limit which)
+{
+    metric_add(&f->loop->metrics->limit_hits[which], 1);
+    (void)close(fd);
+}
+
+static bool admit(struct front_loop *f, int fd, const struct addr *peer, bool admin,
+                  bool *counted_address)
+{
+    const struct conf_edge_limits *lim = front_limits(f);
+
+    *counted_address = false;
+    if (admin)
+        return true; /* operators must get in when it is full */
+    if (front_connections(f->front) >= lim->connections) {
+        refuse(f, fd, METRIC_LIMIT_CONNECTIONS);
+        return false;
+    }
+    if (lim->per_address == 0)
+        return true;
+    if (!addr_count_take(f->front->per_address, peer, lim->per_address)) {
+        refuse(f, fd, METRIC_LIMIT_PER_ADDRESS);
+        return false;
+    }
+    return *counted_address = true;
+}
+
+static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
+{
+    struct front_listener *fln = CONTAINER_OF(ln, struct front_listener, ln);
+    struct front_loop *f = fln->f;
+    struct addr who = addr_of((const struct sockaddr *)peer);
+    bool admin = fln->profile == FRONT_ADMIN, counted_address;
+    struct conn *c;
+    int one = 1;
+
+    if (!admit(f, fd, &who, admin, &counted_address))
+        return;
+    c = calloc(1, sizeof *c);
+    SSL_CTX *ctx = fln->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+    if (c == NULL || (fln->tls && ctx == NULL)) {
+        free(c);
+        (void)close(fd);
+        if (counted_address)
+            addr_count_return(f->front->per_address, &who);
+        return;
+    }
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    OBJ_INIT(c, CONN_MAGIC);
+    c->f = f;
+    c->peer = who;
+    c->admin = admin;
+    c->counted_address = counted_address;
+    c->tls = fln->tls;
+    c->timer.fire = on_timer;
+    if (io_accept_init(&c->io, f->loop, fd, ctx, on_ready) != ST_OK) {
+        free(c);
+        if (counted_address)
+            addr_count_return(f->front->per_address, &who);
+        return;
+    }
+    c->prevp = &f->conns;
+    c->next = f->conns;
+    if (c->next != NULL)
+        c->next->prevp = &c->next;
+    f->conns = c;
+    f->n_conns++;
+    (void)atomic_fetch_add_explicit(&f->front->connections, 1, memory_order_relaxed);
+    c->phase = fln->tls ? CONN_HANDSHAKE : CONN_HEAD;
+    count_gauge(c, true);
+    conn_become(c, c->phase);
+    io_want(&c->io, IO_READ);
+}
+
+enum st front_listen(struct loop *l, int fd, enum front_profile profile, bool tls,
+                     struct front_listener **out)
+{
+    struct front_loop *f = front_loop_of(l);
+    struct front_listener *ln = calloc(1, sizeof *ln);
+    enum st st;
+
+    OBJ_CHECK(f, FRONT_LOOP_MAGIC);
+    if (ln == NULL)
+        return ST_ENOMEM;
+    ln->f = f;
+    ln->profile = profile;
+    ln->tls = tls;
+    st = listener_init(&ln->ln, l, fd, on_accept);
+    if (st != ST_OK) {
+        free(ln);
+        return st;
+    }
+    ln->next = f->listeners;
+    ln->prevp = &f->listeners;
+    if (ln->next != NULL)
+        ln->next->prevp = &ln->next;
+    f->listeners = ln;
+    *out = ln;
+    return ST_OK;
+}
+
+static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct front_listener, grave)); }
+
+void front_unlisten(struct front_listener **lp)
+{
+    struct front_listener *ln = *lp;
+
+    *lp = NULL;
+    if (ln == NULL)
+        return;
+    listener_fini(&ln->ln);
+    *ln->prevp = ln->next;
+    if (ln->next != NULL)
+        ln->next->prevp = ln->prevp;
+    loop_bury(ln->f->loop, &ln->grave, free_listener);
+}

@@ -1,0 +1,60 @@
+/* edge/front.h - HTTP towards players, per loop: listeners, connections, what they share
+ *
+ * Purpose   accept connections, find out what they speak (HTTP/1.1, HTTP/2 by ALPN or prior
+ *           knowledge), keep their deadlines and limits (facts-security.md rows 14 to 22), and give
+ *           the request logic (edge/request.h) its surroundings. The admin port is the same front
+ *           with another profile.
+ * Owner     daemon/: front_new() once, front_loop_start() per loop before its thread runs.
+ * Thread    front_*: the main thread before the loops run; front_loop_*: the loop's own.
+ * Errors    ENOMEM.
+ * Tests     tests/vtc/, tests/e2e/test_hostile.py
+ */
+#ifndef EDGE_FRONT_H
+#define EDGE_FRONT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "core/status.h"
+
+struct blob;
+struct http_head;
+struct loop;
+struct store;
+struct target;
+struct tls_set;
+
+/* Answers on the admin port. */
+struct front_page {
+    int status;
+    const char *type;
+    struct blob *body; /* NULL: none */
+};
+
+struct front_hooks {
+    void (*admin)(void *ctx, struct loop *l, const struct http_head *head,
+                  const struct target *target, struct front_page *out);
+    void *ctx;
+};
+
+struct front;
+struct front *front_new(struct store *s, const struct front_hooks *hooks);
+void front_free(struct front **fp);
+
+MUST_USE enum st front_loop_start(struct front *f, struct loop *l);
+void front_loop_stop(struct loop *l); /* closes every listener and connection */
+
+enum front_profile { FRONT_EDGE, FRONT_ADMIN };
+struct front_listener;
+/* fd is borrowed until front_unlisten(). */
+MUST_USE enum st front_listen(struct loop *l, int fd, enum front_profile profile, bool tls,
+                              struct front_listener **out);
+void front_unlisten(struct front_listener **lp); /* its connections stay */
+
+/* The certificates for connections to come; takes the reference. NULL: none. */
+void front_set_tls(struct loop *l, struct tls_set *set);
+
+uint64_t front_connections(const struct front *f);
+
+#endif
