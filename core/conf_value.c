@@ -287,7 +287,7 @@ static enum st url_parse(const struct conf_key *k, const char *text, struct conf
     const char *p = text, *sep = strstr(text, "://");
     char host[256], canonical[300];
     size_t n;
-    bool v6;
+    bool v6 = false;
     enum st st;
 
     *u = (struct conf_url){ .host = "", .path = "", .text = "" };

@@ -1,11 +1,12 @@
 #include "daemon/edge_part.h"
 
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/check.h"
-#include "core/log.h"
+#include "core/io.h"
 #include "core/mem.h"
 #include "core/tls.h"
 #include "daemon/observe.h"

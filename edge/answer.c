@@ -1,6 +1,5 @@
 /* The head of an answer, in the two spellings. What browsers need from another origin (CORS) is on
  * every answer, errors too. */
-#include <stdio.h>
 #include <string.h>
 
 #include "core/check.h"
@@ -141,7 +140,7 @@ size_t answer_h1(struct front_loop *f, const struct request *r, bool chunked, bo
     field(&t, "content-type: ", a->type);
     framing(&t, r, chunked);
     field(&t, "cache-control: ", a->cache_control);
-    field(&t, "content-range: bytes ", a->content_range);
+    field(&t, "content-range: ", a->content_range);
     object_fields(&t, r);
     field(&t, "allow: ", a->allow);
     if (a->status == 204)
@@ -224,13 +223,7 @@ size_t answer_h2(struct front_loop *f, const struct request *r, struct h2_nv *nv
     if (a->length >= 0 && a->status != 304 && a->status != 204)
         add(&o, "content-length", number(&o, (uint64_t)a->length), true);
     add(&o, "cache-control", a->cache_control, false);
-    if (a->content_range[0] != '\0') {
-        int n = snprintf(scratch + o.used, ANSWER_SCRATCH - o.used, "bytes %s", a->content_range);
-
-        CHECK(n > 0 && o.used + (size_t)n < ANSWER_SCRATCH);
-        add(&o, "content-range", scratch + o.used, true);
-        o.used += (size_t)n + 1;
-    }
+    add(&o, "content-range", a->content_range, true);
     if (h != NULL) {
         add(&o, "etag", h->etag, true);
         add(&o, "last-modified", h->last_modified, true);

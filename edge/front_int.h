@@ -139,7 +139,7 @@ enum { ANSWER_H1_MAX = 8192 };
 size_t answer_h1(struct front_loop *f, const struct request *r, bool chunked, bool keep_alive,
                  char *buf, size_t cap);
 /* The HTTP/2 head; numbers are written into `scratch`. How many fields. */
-enum { ANSWER_SCRATCH = 192 };
+enum { ANSWER_SCRATCH = 64 };
 size_t answer_h2(struct front_loop *f, const struct request *r, struct h2_nv *nv,
                  char scratch[ANSWER_SCRATCH]);
 

@@ -426,7 +426,7 @@ void http2_check_streams(struct conn *c, uint64_t now_us)
     for (struct h2_ex *ex = c->h2->open; ex != NULL; ex = ex->next) {
         struct h2_progress p;
 
-        if (h2_stream_progress(c->h2->h2, ex->id, &p) != ST_OK || p.waiting) {
+        if (h2_stream_progress(c->h2->h2, ex->id, &p) != ST_OK || p.waiting || !p.starved) {
             ex->seen_us = 0;
             continue;
         }
