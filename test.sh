@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Installs what is needed, builds, runs every test.
+#   sudo ./test.sh           the short form, below 15 minutes on two cores
+#   sudo ./test.sh --long    with mutants, load and long runs
+# The last line is "N passed, N failed"; the exit status is 0 when nothing failed.
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+
+long=0
+for arg in "$@"; do
+    case "$arg" in
+    --long) long=1 ;;
+    *) echo "usage: $0 [--long]" >&2 && exit 2 ;;
+    esac
+done
+
+passed=0 failed=0 began=$SECONDS
+say() { printf '\n== %3ds  %s\n' $((SECONDS - began)) "$*"; }
+finish() {
+    printf '\n%d passed, %d failed\n' "$passed" "$failed"
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+    exit
+}
+# A step that must work before anything can be tested.
+must() {
+    "$@" || { echo "FAILED: $*" >&2 && failed=$((failed + 1)) && finish; }
+}
+
+# Counts a JUnit report into passed and failed; a missing report is a failure.
+count() {
+    local sums
+    sums=$(python3 - "$1" <<'PY'
+import sys, xml.etree.ElementTree as tree
+try:
+    cases = list(tree.parse(sys.argv[1]).getroot().iter("testcase"))
+except Exception as e:
+    print(f"no report: {e}", file=sys.stderr)
+    print("0 1")
+    raise SystemExit
+bad = [c for c in cases
+       if c.find("failure") is not None or c.find("error") is not None or c.get("status") == "fail"]
+skipped = [c for c in cases if c not in bad and c.find("skipped") is not None]
+for c in bad:
+    print(f"FAILED: {c.get('classname', '')} {c.get('name')}", file=sys.stderr)
+for c in skipped:
+    print(f"skipped: {c.get('classname', '')} {c.get('name')}", file=sys.stderr)
+print(len(cases) - len(bad) - len(skipped), len(bad))
+PY
+)
+    set -- $sums
+    passed=$((passed + $1)) failed=$((failed + $2))
+}
+
+packages=(
+    build-essential clang clang-format cmake ninja-build pkg-config libclang-rt-14-dev
+    libevent-dev libnghttp2-dev libssl-dev libfyaml-dev libjansson-dev node-llhttp
+    libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest
+)
+missing=()
+for p in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    say "installing: ${missing[*]}"
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "missing packages, and only root can install them: run sudo $0" >&2
+        failed=1 && finish
+    fi
+    # Services that packages bring (varnish) must not start by themselves.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    must apt-get update -q
+    must env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+pytest=$(command -v /usr/bin/pytest-3 || command -v pytest)
+jobs=$(nproc)
+reports=build/reports
+mkdir -p $reports
+
+say "style"
+if git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror; then
+    passed=$((passed + 1))
+else
+    failed=$((failed + 1))
+fi
+
+labels=(-LE long)
+[ $long -eq 1 ] && labels=()
+for preset in release asan tsan; do
+    say "building $preset"
+    must cmake --preset $preset >build/$preset.log
+    must cmake --build --preset $preset -j "$jobs"
+    say "testing $preset"
+    ctest --preset $preset -j "$jobs" "${labels[@]}" --output-junit "$PWD/$reports/$preset.xml"
+    count $reports/$preset.xml
+done
+
+for preset in release asan; do
+    say "end to end, $preset"
+    marks=(-m "not long")
+    [ $long -eq 1 ] && marks=()
+    FRESHET_BIN=$PWD/build/$preset/freshet FRESHET_BUILD=$preset \
+        "$pytest" -q -p no:cacheprovider "${marks[@]}" --junitxml=$reports/e2e-$preset.xml tests/e2e
+    count $reports/e2e-$preset.xml
+done
+
+finish
