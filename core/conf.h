@@ -118,8 +118,8 @@ struct conf {
     size_t apps_n;
 };
 
-/* What is wrong goes to `report`, one "FILE:LINE:COL: key: why" with the line and a caret for each.
- */
+/* What is wrong goes to `report`: "FILE:LINE:COL: key: why", the line and a caret, for each error.
+ * An empty file is refused: it may be one that is just being written. */
 MUST_USE enum st conf_load(const char *path, uint64_t generation, struct conf **out, FILE *report);
 /* The same from memory; `name` stands for the file in the report. */
 MUST_USE enum st conf_parse(const char *name, const char *text, size_t len, uint64_t generation,

@@ -368,6 +368,10 @@ enum st conf_load(const char *path, uint64_t generation, struct conf **out, FILE
         st = f != NULL && text == NULL ? ST_ENOMEM : ST_EIO;
         conf_print_safe(report, path, strlen(path));
         (void)fprintf(report, ": %s\n", strerror(errno));
+    } else if (n == 0) { /* an editor may be about to write it: no time to forget everything */
+        st = ST_ECONF;
+        conf_print_safe(report, path, strlen(path));
+        (void)fputs(": the file is empty\n", report);
     } else {
         st = conf_parse(path, text, n, generation, out, report);
     }

@@ -498,12 +498,16 @@ static void a_file_is_read_or_the_reason_given(void **state)
     assert_string_equal(c->path, path);
     drop = c;
     conf_unref(&drop);
-    (void)unlink(path);
+    assert_int_equal(truncate(path, 0), 0);
     f = open_memstream(&text, &len);
+    assert_int_equal(conf_load(path, 1, &c, f), ST_ECONF);
+    assert_null(c);
+    (void)unlink(path);
     assert_int_equal(conf_load(path, 1, &c, f), ST_EIO);
     assert_null(c);
     assert_int_equal(conf_load("/", 1, &c, f), ST_EIO);
     (void)fclose(f);
+    assert_non_null(strstr(text, ": the file is empty\n"));
     assert_non_null(strstr(text, ": No such file or directory\n"));
     assert_non_null(strstr(text, "/: Is a directory\n"));
     free(text);

@@ -1,0 +1,289 @@
+/* freshet run: the life of the process on its main thread. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/conf.h"
+#include "daemon/admin.h"
+#include "daemon/cmd.h"
+#include "daemon/listeners.h"
+#include "daemon/process.h"
+
+struct server {
+    struct process process;
+    struct admin admin;
+    const char *file; /* NULL: built-in defaults */
+    int signals;
+};
+
+/* ---- reload ---- */
+
+static void note_change(void *arg, const struct conf_change *ch)
+{
+    json_t *list = arg;
+
+    (void)json_array_append_new(list,
+                                json_pack("{s:s, s:s, s:s, s:s}", "key", ch->key, "from", ch->from,
+                                          "to", ch->to, "applies", conf_when_name(ch->when)));
+}
+
+static void log_changes(const struct process *p, json_t *list)
+{
+    const char *key, *from, *to, *applies;
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(list, i, one)
+    {
+        if (json_unpack(one, "{s:s, s:s, s:s, s:s}", "key", &key, "from", &from, "to", &to,
+                        "applies", &applies) != 0)
+            continue;
+        if (strcmp(applies, "restart") == 0)
+            process_say(p, CONF_LOG_WARN, "needs a restart key=%s from=%s to=%s", key, from, to);
+        else
+            process_say(p, CONF_LOG_NOTE, "changed key=%s from=%s to=%s applies=%s", key, from, to,
+                        applies);
+    }
+}
+
+/* One log line per complaint; the excerpts of the file, indented, are for who asked. */
+static void log_report(const struct process *p, char *report)
+{
+    char *rest = NULL;
+
+    for (char *line = strtok_r(report, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest))
+        if (line[0] != ' ')
+            process_say(p, CONF_LOG_ERROR, "reload: %s", line);
+}
+
+static json_t *reload(struct server *s)
+{
+    struct process *p = &s->process;
+    char *report = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&report, &len);
+    json_t *changes = json_array(), *answer;
+    enum st st = ST_ENOMEM;
+
+    if (f != NULL && changes != NULL && s->file != NULL)
+        st = process_reload(p, s->file, f, note_change, changes);
+    else if (f != NULL && s->file == NULL)
+        (void)fputs("the process was started without a configuration file\n", f);
+    if (f == NULL || fclose(f) != 0)
+        st = ST_ENOMEM;
+    if (st == ST_OK) {
+        log_changes(p, changes);
+        process_say(p, CONF_LOG_NOTE, "reloaded generation=%llu changed=%zu",
+                    (unsigned long long)p->conf->generation, json_array_size(changes));
+        answer = json_pack("{s:b, s:I, s:O}", "ok", 1, "generation",
+                           (json_int_t)p->conf->generation, "changed", changes);
+    } else {
+        answer = json_pack("{s:b, s:s}", "ok", 0, "error",
+                           report != NULL && len > 0 ? report : "out of memory\n");
+        if (report != NULL)
+            log_report(p, report);
+        process_say(p, CONF_LOG_ERROR, "reload failed, nothing changed generation=%llu",
+                    (unsigned long long)p->conf->generation);
+    }
+    json_decref(changes);
+    free(report);
+    return answer;
+}
+
+/* ---- the admin socket ---- */
+
+static json_t *status(struct server *s)
+{
+    const struct process *p = &s->process;
+
+    return json_pack("{s:b, s:s, s:I, s:s, s:I, s:i, s:f, s:s?}", "ok", 1, "version",
+                     FRESHET_VERSION, "pid", (json_int_t)getpid(), "node", p->conf->node.id,
+                     "generation", (json_int_t)p->conf->generation, "loops", p->loops_n, "uptime_s",
+                     (double)(clock_wall_us() - p->started_us) / 1e6, "config", s->file);
+}
+
+static json_t *dump(struct server *s)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    json_t *answer = NULL;
+
+    if (f == NULL)
+        return NULL;
+    conf_dump(f, s->process.conf);
+    if (fclose(f) == 0)
+        answer = json_pack("{s:b, s:s}", "ok", 1, "config", text);
+    free(text);
+    return answer;
+}
+
+static void list_one(void *arg, const char *section, const char *configured, const char *actual)
+{
+    (void)json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "section", section, "configured",
+                                               configured, "actual", actual));
+}
+
+static json_t *list(struct server *s)
+{
+    json_t *all = json_array();
+
+    if (all == NULL)
+        return NULL;
+    listeners_each(&s->process, list_one, all);
+    return json_pack("{s:b, s:o}", "ok", 1, "listeners", all);
+}
+
+static json_t *answer(void *arg, const char *command)
+{
+    static const struct {
+        const char *name;
+        json_t *(*run)(struct server *s);
+    } commands[] = {
+        { "dump", dump }, { "listeners", list }, { "reload", reload }, { "status", status }
+    };
+
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(commands[i].name, command) == 0)
+            return commands[i].run(arg);
+    return json_pack("{s:b, s:s}", "ok", 0, "error", "unknown command\n");
+}
+
+/* ---- the main thread ---- */
+
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &r); /* best effort: the limit we have will do, or not */
+    }
+}
+
+/* Blocked before there is a second thread, so that all threads have them blocked. */
+static int open_signals(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGUSR1);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+        return -1;
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void log_status(struct server *s)
+{
+    json_t *j = status(s);
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+
+    process_say(&s->process, CONF_LOG_NOTE, "status %s", text != NULL ? text : "");
+    free(text);
+    json_decref(j);
+}
+
+/* False: the process is to end. */
+static bool take_signal(struct server *s)
+{
+    struct signalfd_siginfo info;
+
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        switch (info.ssi_signo) {
+        case SIGHUP:
+            json_decref(reload(s));
+            break;
+        case SIGUSR1:
+            log_status(s);
+            break;
+        default:
+            process_say(&s->process, CONF_LOG_NOTE, "stopping signal=%u", info.ssi_signo);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void serve(struct server *s)
+{
+    struct pollfd polls[ADMIN_POLLS + 1];
+    bool on = true;
+
+    while (on) {
+        nfds_t n = admin_polls(&s->admin, polls);
+
+        polls[n] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
+        if (poll(polls, n + 1, 1000) < 0) /* a second: the patience with admin clients */
+            continue;
+        admin_serve(&s->admin, polls, n);
+        if (polls[n].revents != 0)
+            on = take_signal(s);
+    }
+}
+
+static struct conf *first_conf(const char *file)
+{
+    struct conf *c;
+
+    if (file == NULL)
+        return conf_defaults(1);
+    return conf_load(file, 1, &c, stderr) == ST_OK ? c : NULL;
+}
+
+static int run(const struct cmd_args *a)
+{
+    struct server s = { .file = a->config };
+    struct conf *c = first_conf(a->config);
+    const struct conf *drop = c;
+    struct err err = { .text = "" };
+    int rc = 1;
+
+    if (c == NULL)
+        return 1;
+    raise_file_limit();
+    s.signals = open_signals();
+    s.admin.answer = answer;
+    s.admin.arg = &s;
+    if (s.signals < 0) {
+        perror("freshet: signals");
+        conf_unref(&drop);
+    } else if (admin_open(&s.admin, c->runtime_dir, &err) != ST_OK) {
+        (void)fprintf(stderr, "%s\n", err.text);
+        conf_unref(&drop);
+    } else {
+        if (process_start(&s.process, parts, c, stderr) == ST_OK) {
+            process_say(&s.process, CONF_LOG_NOTE, "ready version=%s loops=%d", FRESHET_VERSION,
+                        s.process.loops_n);
+            serve(&s);
+            process_stop(&s.process);
+            rc = 0;
+        }
+        admin_close(&s.admin);
+    }
+    if (s.signals >= 0)
+        (void)close(s.signals);
+    return rc;
+}
+
+const struct cmd cmd_run = {
+    .name = "run",
+    .takes = CMD_CONFIG,
+    .usage = "[-c FILE]",
+    .summary = "run the server in the foreground",
+    .details =
+        "Without -c: the built-in defaults. Logs to standard error. SIGHUP reads FILE again,\n"
+        "SIGTERM and SIGINT end the process, SIGUSR1 logs its status.",
+    .run = run,
+};
