@@ -90,6 +90,7 @@ void gobj_unref(struct gobj **op)
     *op = NULL;
     while (o != NULL) { /* a loop, for the prior that may go with it */
         OBJ_CHECK(o, GOBJ_MAGIC);
+        SYNC_POINT("unref:dropping");
         int was = atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel);
 
         CHECK(was > 0);
@@ -161,12 +162,13 @@ static size_t text_len(const char *s) { return s != NULL ? strlen(s) + 1 : 1; }
 
 static enum st set_head(struct gobj *o, const struct gobj_head *h)
 {
-    char *at = malloc(text_len(h->etag) + text_len(h->content_type) + text_len(h->cache_control) +
-                      text_len(h->last_modified) + text_len(h->fields));
+    char *at;
 
+    CHECK(o->head_text == NULL);
+    at = malloc(text_len(h->etag) + text_len(h->content_type) + text_len(h->cache_control) +
+                text_len(h->last_modified) + text_len(h->fields));
     if (at == NULL)
         return ST_ENOMEM;
-    CHECK(o->head_text == NULL);
     o->head_text = at;
     o->head = *h;
     o->head.etag = put_text(&at, h->etag);
@@ -224,6 +226,7 @@ enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us)
                           memory_order_release);
     gobj_freshen(o, fresh_until_us);
     atomic_store_explicit(&o->published, gobj_now(prior).published, memory_order_release);
+    SYNC_POINT("adopt:published");
     become(o, GOBJ_STREAMING);
     become(o, GOBJ_COMPLETE);
     return ST_OK;
@@ -353,7 +356,11 @@ enum st gobj_complete(struct gobj *o)
 }
 
 void gobj_resuming(struct gobj *o) { become(o, GOBJ_RESUMING); }
-void gobj_resumed(struct gobj *o) { become(o, GOBJ_STREAMING); }
+void gobj_resumed(struct gobj *o)
+{
+    CHECK(state_of(o) == GOBJ_RESUMING); /* from the others it is gobj_start(), with a head */
+    become(o, GOBJ_STREAMING);
+}
 void gobj_fail(struct gobj *o) { become(o, GOBJ_FAILED); }
 
 /* --- reading --- */

@@ -219,23 +219,25 @@ static void insert_locked(struct store *s, struct gobj *o)
  * of an EXPECTED object asks again. */
 static void remove_locked(struct store *s, struct gobj *o, uint64_t *signal)
 {
-    for (struct gobj **p = bucket_of(s, o->hash); *p != NULL; p = &(*p)->bucket_next)
-        if (*p == o) {
-            *p = o->bucket_next;
-            o->bucket_next = NULL;
-            o->listed = false;
-            (void)atomic_fetch_sub_explicit(&s->objects, 1, memory_order_relaxed);
-            atomic_store_explicit(&o->dead, true, memory_order_release);
-            view_push_all_locked(o, signal);
-            return;
-        }
-    CHECK(!"a listed object is in its bucket");
+    struct gobj **p = bucket_of(s, o->hash);
+
+    while (*p != o) {
+        CHECK(*p != NULL); /* a listed object is in its bucket */
+        p = &(*p)->bucket_next;
+    }
+    *p = o->bucket_next;
+    o->bucket_next = NULL;
+    o->listed = false;
+    (void)atomic_fetch_sub_explicit(&s->objects, 1, memory_order_relaxed);
+    atomic_store_explicit(&o->dead, true, memory_order_release);
+    view_push_all_locked(o, signal);
 }
 
 enum { SIGNAL_WORDS = STORE_LOOPS_MAX / 64 };
 
 static void send_signals(struct store *s, const uint64_t *signal)
 {
+    SYNC_POINT("signal:before");
     for (unsigned w = 0; w < SIGNAL_WORDS; w++)
         for (uint64_t bits = signal[w]; bits != 0; bits &= bits - 1)
             mailbox_signal(&s->loops[w * 64 + (unsigned)__builtin_ctzll(bits)]->mailbox);
@@ -263,6 +265,7 @@ struct gobj *store_lookup(struct store *s, const char *key, size_t len, uint64_t
     if (o != NULL)
         o = gobj_ref(o);
     (void)pthread_mutex_unlock(&sh->lock);
+    SYNC_POINT("lookup:unlocked");
     return o;
 }
 
@@ -298,6 +301,7 @@ static void post_want(struct gobj *o)
 {
     if (atomic_exchange_explicit(&o->want_posted, 1, memory_order_acq_rel) != 0)
         return;
+    SYNC_POINT("want:marked");
     o->want_mail.deliver = want_delivered;
     mailbox_post(&o->store->loops[gobj_ref(o)->home]->mailbox, &o->want_mail);
 }
@@ -361,6 +365,7 @@ static enum st open_view(struct loop *l, const struct store_ask *ask, struct vie
             view_discard(&v);
             return ask->miss == STORE_NONE ? ST_ENOENT : ST_ENOMEM;
         }
+        SYNC_POINT("open:looking");
         (void)pthread_mutex_lock(&sh->lock);
         o = find_or_insert_locked(s, ask, fresh, inserted, signal);
         if (o != NULL && (old == NULL || o != old->o))
@@ -454,6 +459,7 @@ static struct gobj *expect_once(struct loop *l, struct gobj *fresh, bool *killed
     }
     o = gobj_ref(o);
     (void)pthread_mutex_unlock(&sh->lock);
+    SYNC_POINT("expect:found");
     if (gobj_now(o).state == GOBJ_NEGATIVE) {
         store_unlink(l, o);
         gobj_unref(&o);

@@ -82,15 +82,16 @@ static void table_remove(struct store_loop *sl, struct view *v)
 {
     struct own *own = &v->own;
 
-    for (struct view **p = slot_of(sl, v->o->hash); *p != NULL; p = &(*p)->table_next)
-        if (*p == v) {
-            *p = v->table_next;
-            v->in_table = false;
-            sl->views--;
-            own_unref(&own);
-            return;
-        }
-    CHECK(!"the view is in the table");
+    struct view **p = slot_of(sl, v->o->hash);
+
+    while (*p != v) {
+        CHECK(*p != NULL); /* the view is in the table */
+        p = &(*p)->table_next;
+    }
+    *p = v->table_next;
+    v->in_table = false;
+    sl->views--;
+    own_unref(&own);
 }
 
 struct view *view_find(struct loop *l, const char *key, size_t len, uint64_t hash)
@@ -266,6 +267,7 @@ static void deliver(struct loop *l, struct mail *m)
         loop_bury(l, &v->grave, free_view);
         return;
     }
+    SYNC_POINT("deliver:arrived");
     (void)atomic_exchange_explicit(&v->armed, 0, memory_order_acq_rel); /* then look */
     SYNC_POINT("deliver:disarmed");
     held = own_ref(&v->own);
