@@ -21,7 +21,6 @@
 #include "core/loop.h"
 #include "daemon/part.h"
 
-struct event;
 struct listen_socket;
 
 /* Who serves the connections of a section. */
@@ -39,7 +38,7 @@ struct listen_socket {
     const char *section; /* "edge.listen" */
     enum conf_scheme scheme;
     int fd;
-    struct event *ev; /* the user's */
+    void *serving; /* the user's */
 };
 
 /* One row per list of listeners in struct conf. */

@@ -1,51 +1,18 @@
 /* What this program is made of: the parts, and who serves which listener. */
-#include "daemon/part.h"
+#include <stddef.h>
 
-#include <event2/event.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
+#include "daemon/edge_part.h"
 #include "daemon/listeners.h"
-
-/* Nobody serves these listeners yet: a connection is accepted and closed. */
-static void turn_away(evutil_socket_t fd, short what, void *arg)
-{
-    (void)what, (void)arg;
-    for (int left = 64; left > 0; left--) {
-        int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-        if (c < 0)
-            return;
-        (void)close(c);
-    }
-}
-
-static bool opened(struct loop *l, struct listen_socket *ls)
-{
-    ls->ev = event_new(l->base, ls->fd, EV_READ | EV_PERSIST, turn_away, ls);
-    if (ls->ev != NULL && event_add(ls->ev, NULL) == 0)
-        return true;
-    if (ls->ev != NULL)
-        event_free(ls->ev);
-    return false;
-}
-
-static void closed(struct loop *l, struct listen_socket *ls)
-{
-    (void)l;
-    turn_away(ls->fd, 0, ls);
-    event_free(ls->ev);
-}
-
-static const struct listen_user nobody = { opened, closed };
+#include "daemon/observe.h"
+#include "daemon/part.h"
 
 const struct listen_section listen_sections[] = {
     { "admin.listen", offsetof(struct conf, admin.listen), offsetof(struct conf, admin.listen_n),
-      &nobody },
+      &admin_user },
     { "edge.listen", offsetof(struct conf, edge.listen), offsetof(struct conf, edge.listen_n),
-      &nobody },
+      &edge_user },
     { NULL, 0, 0, NULL },
 };
 
 /* A part may use what stands above it; listeners come last, so that a connection finds all. */
-const struct part *const parts[] = { &listeners_part, NULL };
+const struct part *const parts[] = { &observe_part, &edge_part, &listeners_part, NULL };
