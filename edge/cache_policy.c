@@ -193,7 +193,7 @@ struct cache_policy cache_policy_of(const struct http_reply *r, const struct cac
         return p;
     (void)http_date_parse(r->kept[HTTP_REPLY_DATE], q->wall_s, &date_s);
     lifetime = lifetime_us(r, q, &d, date_s);
-    age = age_us(r, q, date_s);
+    age = p.age_us = age_us(r, q, date_s);
     p.fresh_us = lifetime > age ? lifetime - age : 0;
     p.must_revalidate = d.no_cache || d.revalidate || (d.s_maxage != ABSENT && !stale_allowed);
     if (!p.must_revalidate) {

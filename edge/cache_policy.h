@@ -43,6 +43,7 @@ struct cache_request {
 struct cache_policy {
     enum cache_refusal refusal;   /* NONE: store it, share it */
     bool must_revalidate;         /* never serve it stale */
+    uint64_t age_us;              /* what it had lived when it arrived */
     uint64_t fresh_us;            /* 0: ask the origin before each use */
     uint64_t while_revalidate_us; /* stale use after fresh_us: while asking; */
     uint64_t if_error_us;         /* when asking failed */

@@ -53,6 +53,7 @@ struct gobj *gobj_new(struct store *s, const char *key, size_t len, uint64_t has
     o->head.length = -1;
     atomic_init(&o->state, (uint32_t)initial);
     atomic_init(&o->published, 0);
+    o->vouched_us = UINT64_MAX;
     atomic_init(&o->fresh_until_us, UINT64_MAX);
     atomic_init(&o->dead, false);
     atomic_init(&o->first, NULL);
@@ -139,8 +140,11 @@ uint64_t gobj_fresh_until(const struct gobj *o)
     return atomic_load_explicit(&o->fresh_until_us, memory_order_relaxed);
 }
 
+uint64_t gobj_vouched_until(const struct gobj *o) { return o->vouched_us; }
+
 void gobj_freshen(struct gobj *o, uint64_t fresh_until_us)
 {
+    o->vouched_us = fresh_until_us;
     atomic_store_explicit(&o->fresh_until_us, fresh_until_us, memory_order_relaxed);
 }
 
@@ -230,6 +234,16 @@ enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us)
     become(o, GOBJ_STREAMING);
     become(o, GOBJ_COMPLETE);
     return ST_OK;
+}
+
+enum st gobj_adopt_stale(struct gobj *o, uint64_t fresh_until_us)
+{
+    uint64_t vouched_us = o->prior->vouched_us;
+    enum st st = gobj_adopt_prior(o, fresh_until_us);
+
+    if (st == ST_OK)
+        o->vouched_us = vouched_us;
+    return st;
 }
 
 /* --- the bytes --- */

@@ -88,6 +88,8 @@ const struct gobj_head *gobj_head(const struct gobj *o); /* only from STREAMING 
 
 /* Monotonic time until which a COMPLETE object may be served without asking; moves with a 304. */
 uint64_t gobj_fresh_until(const struct gobj *o);
+/* The same, as the origin said; the above may be later while stale-if-error is used. Home loop. */
+uint64_t gobj_vouched_until(const struct gobj *o);
 
 /* --- the home loop --- */
 void gobj_fetching(struct gobj *o); /* EXPECTED -> FETCHING */
@@ -102,9 +104,10 @@ void gobj_resumed(struct gobj *o);
 void gobj_fail(struct gobj *o);
 MUST_USE enum st gobj_negative(struct gobj *o, const struct gobj_head *h);
 void gobj_freshen(struct gobj *o, uint64_t fresh_until_us);
-/* A FETCHING object that replaced a stale one takes its body and head (304, stale-if-error); the
- * head's born_us is the old one. */
+/* A FETCHING object that replaced a stale one takes its body and head: the origin said that it is
+ * still good (304), or said nothing of use (stale-if-error). The head's born_us is the old one. */
 MUST_USE enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us);
+MUST_USE enum st gobj_adopt_stale(struct gobj *o, uint64_t fresh_until_us);
 struct gobj *gobj_prior(const struct gobj *o); /* borrowed; NULL: none */
 
 /* --- any thread: reading --- */

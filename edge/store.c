@@ -539,6 +539,7 @@ void store_set_windowed(struct loop *l, struct gobj *o, bool windowed)
 }
 
 struct timer *store_timer(struct gobj *o) { return &o->timer; }
+struct gobj *store_timer_gobj(struct timer *t) { return CONTAINER_OF(t, struct gobj, timer); }
 void **store_fill(struct gobj *o) { return &o->fill; }
 bool store_was_held(const struct gobj *o)
 {

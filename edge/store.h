@@ -110,7 +110,8 @@ void store_unlink_at(struct loop *l, struct gobj *o, uint64_t at_us); /* no-op o
 void store_set_windowed(struct loop *l, struct gobj *o, bool windowed);
 struct timer *store_timer(struct gobj *o); /* the home loop's one per object; set on listed ones
                                               only: unlinking cancels it */
-void **store_fill(struct gobj *o);         /* the fetcher's own pointer */
+struct gobj *store_timer_gobj(struct timer *t);
+void **store_fill(struct gobj *o); /* the fetcher's own pointer */
 bool store_was_held(const struct gobj *o);
 
 #endif

@@ -33,6 +33,7 @@ struct gobj {
     struct gobj *prior;      /* (I) the stale version this one replaces; a reference */
     struct gobj_head head;   /* (H) until STREAMING or NEGATIVE, then (I) */
     char *head_text;         /* (H) then (I): what head's strings point into */
+    uint64_t vouched_us;     /* (H) fresh_until_us less what stale-if-error added */
     struct chunk *tail;      /* (H) */
     uint64_t tail_base;      /* (H) offset of tail's first byte */
     uint64_t capacity_bytes; /* (H) of all chunks */

@@ -1,0 +1,180 @@
+#include "edge/fetch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "edge/fetch_int.h"
+#include "edge/up_h1.h"
+
+enum { PEER_MAGIC = 0x1ee40b57 };
+
+static struct fetch *fetch_of(const struct loop *l) { return l->slot[LOOP_FETCH]; }
+
+/* --- servers --- */
+
+static void free_peer(struct grave *g)
+{
+    struct peer *p = CONTAINER_OF(g, struct peer, grave);
+
+    routes_unref(&p->routes);
+    OBJ_FINI(p, PEER_MAGIC);
+    free(p);
+}
+
+/* In no list, and nobody asks it. */
+static void bury_if_unused(struct fetch *f, struct peer *p)
+{
+    if (p->listed || p->fills > 0)
+        return;
+    up_h1_free(&p->h1);
+    loop_bury(f->loop, &p->grave, free_peer);
+}
+
+struct peer *peer_get(struct fetch *f, const struct route_host *host)
+{
+    struct peer *p = f->peers;
+
+    while (p != NULL && strcmp(p->host->url, host->url) != 0)
+        p = p->next;
+    if (p == NULL) {
+        p = calloc(1, sizeof *p);
+        if (p == NULL)
+            return NULL;
+        OBJ_INIT(p, PEER_MAGIC);
+        p->host = host;
+        p->h1 = up_h1_new(f->loop, host);
+        if (p->h1 == NULL) {
+            free(p);
+            return NULL;
+        }
+        p->routes = routes_ref(f->routes);
+        p->listed = true;
+        p->next = f->peers;
+        f->peers = p;
+    }
+    OBJ_CHECK(p, PEER_MAGIC);
+    p->fills++;
+    return p;
+}
+
+void peer_put(struct fetch *f, struct peer **pp)
+{
+    struct peer *p = *pp;
+
+    *pp = NULL;
+    OBJ_CHECK(p, PEER_MAGIC);
+    CHECK(p->fills > 0);
+    p->fills--;
+    bury_if_unused(f, p);
+}
+
+static bool is_same(const struct route_host *a, const struct route_host *b)
+{
+    if (strcmp(a->url, b->url) != 0 || a->tls != b->tls || a->h2 != b->h2 ||
+        a->n_addrs != b->n_addrs)
+        return false;
+    for (unsigned i = 0; i < a->n_addrs; i++)
+        if (a->addr[i].len != b->addr[i].len ||
+            memcmp(&a->addr[i].sa, &b->addr[i].sa, a->addr[i].len) != 0)
+            return false;
+    return true;
+}
+
+/* Those that `r` does not have as they are leave the list; fills that ask them keep them. */
+static void drop_peers(struct fetch *f, const struct routes *r)
+{
+    struct peer **p = &f->peers;
+
+    while (*p != NULL) {
+        struct peer *it = *p;
+        const struct route_host *now = r != NULL ? routes_host(r, it->host->url) : NULL;
+
+        if (now != NULL && is_same(now, it->host)) {
+            p = &it->next;
+            continue;
+        }
+        *p = it->next;
+        it->listed = false;
+        bury_if_unused(f, it);
+    }
+}
+
+/* --- the loop's part --- */
+
+enum st fetch_loop_start(struct loop *l, struct store *s)
+{
+    struct fetch *f = calloc(1, sizeof *f);
+
+    CHECK(l->slot[LOOP_FETCH] == NULL);
+    if (f == NULL)
+        return ST_ENOMEM;
+    f->loop = l;
+    f->store = s;
+    f->purse.tenths = PURSE_FULL;
+    f->jitter = loop_now(l) + (uint64_t)l->index;
+    l->slot[LOOP_FETCH] = f;
+    return ST_OK;
+}
+
+void fetch_loop_set_routes(struct loop *l, struct routes *r)
+{
+    struct fetch *f = fetch_of(l);
+
+    drop_peers(f, r);
+    routes_unref(&f->routes);
+    f->routes = r != NULL ? routes_ref(r) : NULL;
+}
+
+void fetch_loop_stop(struct loop *l)
+{
+    struct fetch *f = fetch_of(l);
+
+    while (f->fills != NULL)
+        fill_end_now(f->fills);
+    fetch_loop_set_routes(l, NULL);
+    l->slot[LOOP_FETCH] = NULL;
+    free(f);
+}
+
+unsigned fetch_fills(const struct loop *l) { return fetch_of(l)->n_fills; }
+
+/* --- what the store asks for --- */
+
+static void want(void *ctx, struct loop *l, struct gobj *o)
+{
+    struct fetch *f = fetch_of(l);
+
+    (void)ctx;
+    if (*store_fill(o) != NULL || gobj_now(o).state != GOBJ_FETCHING)
+        return;
+    if (f != NULL) {
+        fill_begin(f, o, NULL);
+    } else { /* this loop has stopped fetching */
+        store_unlink(l, o);
+        gobj_fail(o);
+        store_notify(o);
+    }
+}
+
+static void refresh(void *ctx, struct loop *l, struct gobj *o)
+{
+    (void)ctx;
+    if (*store_fill(o) == NULL && fetch_of(l) != NULL && !gobj_is_dead(o))
+        fill_begin(fetch_of(l), NULL, o);
+}
+
+static void unlinked(void *ctx, struct loop *l, struct gobj *o)
+{
+    struct fill *fl = *store_fill(o);
+
+    (void)ctx, (void)l;
+    if (!fl->own_unlink)
+        fill_end_now(fl);
+}
+
+const struct store_ops fetch_ops = {
+    .want = want,
+    .refresh = refresh,
+    .unlinked = unlinked,
+};

@@ -1,0 +1,126 @@
+/* edge/fetch_int.h - the shapes shared by fetch.c, fill.c and fill_head.c only
+ *
+ * Purpose   fetch.c keeps what a loop has (servers, the list of fills) and takes the store's
+ *           orders; fill.c is the life of one fill; fill_head.c turns a response head into an
+ *           object's.
+ * Thread    the loop's own, all of it.
+ * Tests     tests/unit/test_fetch.c
+ */
+#ifndef EDGE_FETCH_INT_H
+#define EDGE_FETCH_INT_H
+
+#include "core/conf.h"
+#include "core/loop.h"
+#include "core/metric.h"
+#include "edge/breaker.h"
+#include "edge/gobj.h"
+#include "edge/routes.h"
+#include "edge/store.h"
+#include "edge/upstream.h"
+
+struct up_h1;
+
+/* A server as this loop knows it. */
+struct peer {
+    int magic;
+    struct peer *next; /* those that the routes in force name */
+    bool listed;
+    unsigned fills;        /* that are asking it */
+    struct routes *routes; /* holds host */
+    const struct route_host *host;
+    struct up_h1 *h1;
+    struct breaker breaker;
+    struct grave grave;
+};
+
+struct fetch {
+    struct loop *loop;
+    struct store *store;
+    struct routes *routes; /* NULL: none yet */
+    struct peer *peers;
+    struct fill *fills;
+    unsigned n_fills;
+    struct purse purse;
+    uint64_t jitter;
+};
+
+/*  phase    what is awaited                                  the timer says */
+#define FILL_PHASES(X)                                                                  \
+    X(ASKING, "a connection, then the head")                /* no answer */             \
+    X(BODY, "more of the body")                             /* it stands still */       \
+    X(NO_MEMORY, "memory for the body")                     /* try again, or give up */ \
+    X(RESTING, "the moment to try again in the background") /* it has come */
+
+enum fill_phase {
+#define X(n, text) FILL_##n,
+    FILL_PHASES(X)
+#undef X
+};
+
+/* One object being filled. Of `o` and `stale` one holds the pointer to the fill (store_fill()):
+ * `stale` when it is still served while `o`, not yet listed, is to take its place. */
+struct fill {
+    int magic;
+    struct fetch *fetch;
+    struct fill *next, **prevp;
+    struct grave grave;
+    struct gobj *o;     /* what grows; NULL: in the background, before there is a head */
+    struct gobj *stale; /* in the background; else NULL */
+    struct up_exchange x;
+    struct peer *peer; /* NULL: no exchange is under way */
+    struct timer timer;
+    enum fill_phase phase;
+    bool unanswered; /* the peer's breaker waits for our word */
+    bool own_unlink; /* not shared: it goes on although it is unlinked */
+    bool forget;     /* complete only because the connection ended: not to be kept */
+    bool dirty;      /* published and not told */
+    unsigned resumes;
+    uint64_t asked_us;
+    uint64_t dry_since_us; /* NO_MEMORY */
+    int64_t total;         /* what a 206 says of the whole; -1: nothing */
+};
+
+static inline const struct conf_edge_limits *fetch_limits(const struct fetch *f)
+{
+    return &f->loop->conf->edge.limits;
+}
+#define FETCH_COUNT(f, metric)                          \
+    do {                                                \
+        if ((f)->loop->metrics != NULL)                 \
+            metric_add(&(f)->loop->metrics->metric, 1); \
+    } while (0)
+
+/* fetch.c */
+struct peer *peer_get(struct fetch *f, const struct route_host *host); /* NULL: no memory */
+void peer_put(struct fetch *f, struct peer **pp);
+
+/* fill.c */
+void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale);
+void fill_end_now(struct fill *fl); /* the object is not wanted, or the loop ends */
+/* An answer without a body for an object that has none yet. */
+void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_after,
+                 uint64_t ttl_us);
+
+/* fill_head.c */
+enum { HEAD_TEXT_BYTES = 20 << 10 };
+struct head_text {
+    size_t used;
+    char bytes[HEAD_TEXT_BYTES];
+};
+struct verdict {
+    bool shared;
+    uint64_t fresh_until_us;
+};
+/* What the object is to say and how long: *h borrows from *t. */
+struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, struct gobj_head *h,
+                             struct head_text *t);
+/* A 304 for `old`. */
+struct verdict head_of_validation(const struct fill *fl, const struct http_reply *r,
+                                  const struct gobj *old);
+/* How long a 404 or 410 of the origin's may be remembered. */
+uint64_t head_negative_us(const struct fill *fl, const struct http_reply *r);
+/* Does this 206 go on where o has stopped, and to its end? *total: of the whole, or -1. */
+bool head_continues(const struct gobj *o, const struct http_reply *r, int64_t *total);
+const char *head_text_of(struct head_text *t, struct slice s); /* "" when absent */
+
+#endif

@@ -1,0 +1,685 @@
+/* The life of one fill:
+ *
+ *   fill_begin -> ask -> head -+-> 200, redirect: start -> bytes -> complete
+ *                              +-> 304: the body we have is good
+ *                              +-> 404, 5xx ...: without_body
+ *            broke (at any time) -> before the head: without_body
+ *                                -> in the body: resume (back to ask), or fail
+ *
+ * Each way out goes through finish(): it takes the fill off its object first, so that nothing that
+ * is done to the object afterwards can come back to a fill that is over. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "edge/fetch_int.h"
+#include "edge/up_h1.h"
+
+enum { FILL_MAGIC = 0x0f111e4a, RESUMES_MAX = 2 };
+#define MEMORY_RETRY_US (50 * MS_US)
+
+static const struct {
+    enum metric_fill_error metric;
+    bool fault;
+    const char *text;
+} ends[] = {
+#define X(n, metric, fault, text) [UP_END_##n] = { METRIC_FILL_ERROR_##metric, fault, text },
+    UP_ENDS(X)
+#undef X
+};
+
+static struct loop *loop_of(const struct fill *fl) { return fl->fetch->loop; }
+static struct gobj *subject(const struct fill *fl) { return fl->stale != NULL ? fl->stale : fl->o; }
+
+static void set_timer(struct fill *fl, uint64_t in_us)
+{
+    timer_set(loop_of(fl), &fl->timer, loop_now(loop_of(fl)) + in_us);
+}
+
+/* A moment is cancelled first: it may be nearer than the one that was set. */
+static void enter(struct fill *fl, enum fill_phase phase, uint64_t in_us)
+{
+    fl->phase = phase;
+    timer_cancel(loop_of(fl), &fl->timer);
+    set_timer(fl, in_us);
+}
+
+/* Failures are forgotten at different moments, or all would ask again in the same one. */
+static uint64_t error_ttl_us(struct fetch *f)
+{
+    uint64_t ttl = fetch_limits(f)->error_ttl_us;
+
+    f->jitter = f->jitter * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return ttl + (f->jitter >> 33) % (ttl / 2 + 1);
+}
+
+/* --- the exchange --- */
+
+static const struct up_sink sink;
+
+/* The peer's breaker hears what became of the request that it let through. */
+static void judge_peer(struct fill *fl, bool ok)
+{
+    struct breaker *b = &fl->peer->breaker;
+
+    breaker_result(b, loop_now(loop_of(fl)), ok);
+    fl->unanswered = false;
+}
+
+static void release_peer(struct fill *fl)
+{
+    if (fl->peer == NULL)
+        return;
+    if (fl->unanswered)
+        breaker_undecided(&fl->peer->breaker);
+    fl->unanswered = false;
+    peer_put(fl->fetch, &fl->peer);
+}
+
+static void cancel_exchange(struct fill *fl)
+{
+    if (fl->peer == NULL)
+        return;
+    up_h1_cancel(&fl->x);
+    release_peer(fl);
+}
+
+/* The head said all that we want to know. */
+static void drop_exchange(struct fill *fl)
+{
+    if (fl->peer == NULL)
+        return;
+    up_h1_drop(&fl->x);
+    release_peer(fl);
+}
+
+static void broke(struct fill *fl, enum up_end why);
+static void without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
+                         bool is_error);
+
+static const char *or_null(const char *text) { return text[0] != '\0' ? text : NULL; }
+
+/* What to ask for: the rest of a body that broke off, news of one that is stale, or all. */
+static void set_conditions(struct fill *fl)
+{
+    struct gobj *old = fl->stale != NULL ? fl->stale : gobj_prior(fl->o);
+
+    fl->x.none_match = fl->x.changed_since = fl->x.if_range = NULL;
+    if (fl->o != NULL && gobj_now(fl->o).state == GOBJ_RESUMING) {
+        fl->x.if_range = gobj_head(fl->o)->etag;
+        fl->x.range_from = gobj_now(fl->o).published;
+    } else if (old != NULL && gobj_head(old)->status == 200) {
+        fl->x.none_match = or_null(gobj_head(old)->etag);
+        fl->x.changed_since = or_null(gobj_head(old)->last_modified);
+    }
+}
+
+static const struct route_host *origin_of(const struct fill *fl)
+{
+    const char *app = gobj_key(subject(fl)) + 1;
+
+    return fl->fetch->routes != NULL ? routes_origin(fl->fetch->routes, app, strcspn(app, "/?"))
+                                     : NULL;
+}
+
+static void ask(struct fill *fl)
+{
+    struct fetch *f = fl->fetch;
+    const struct conf_edge_limits *lim = fetch_limits(f);
+    const struct route_host *host = origin_of(fl);
+    enum st st;
+
+    CHECK(fl->peer == NULL);
+    if (host == NULL) {
+        without_body(fl, 404, NULL, lim->not_found_ttl_us, false);
+        return;
+    }
+    fl->peer = peer_get(f, host);
+    if (fl->peer == NULL) {
+        broke(fl, UP_END_MEMORY);
+        return;
+    }
+    if (!breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
+        release_peer(fl);
+        broke(fl, UP_END_CONNECT);
+        return;
+    }
+    fl->unanswered = true;
+    fl->asked_us = loop_now(f->loop);
+    set_conditions(fl);
+    enter(fl, FILL_ASKING, lim->connect_timeout_us + lim->response_timeout_us);
+    st = up_h1_start(fl->peer->h1, &fl->x);
+    if (st == ST_ELIMIT) {
+        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_PENDING_LOOKUPS]);
+        release_peer(fl);
+        without_body(fl, 503, "1", error_ttl_us(f), true);
+    } else if (st != ST_OK) {
+        broke(fl, st == ST_ENOMEM ? UP_END_MEMORY : UP_END_CONNECT);
+    }
+}
+
+/* --- ways out --- */
+
+static void free_fill(struct grave *g)
+{
+    struct fill *fl = CONTAINER_OF(g, struct fill, grave);
+
+    OBJ_FINI(fl, FILL_MAGIC);
+    free(fl);
+}
+
+/* The fill is over; its object, with the reference, is the caller's. */
+static struct gobj *finish(struct fill *fl)
+{
+    struct fetch *f = fl->fetch;
+    struct gobj *o = fl->o;
+
+    OBJ_CHECK(fl, FILL_MAGIC);
+    cancel_exchange(fl);
+    timer_cancel(f->loop, &fl->timer);
+    *store_fill(subject(fl)) = NULL;
+    fl->o = NULL;
+    gobj_unref(&fl->stale);
+    *fl->prevp = fl->next;
+    if (fl->next != NULL)
+        fl->next->prevp = fl->prevp;
+    f->n_fills--;
+    loop_bury(f->loop, &fl->grave, free_fill);
+    return o;
+}
+
+static void fail_object(struct loop *l, struct gobj *o)
+{
+    store_unlink(l, o); /* first: nobody is to find a failed one */
+    gobj_fail(o);
+    store_notify(o);
+}
+
+void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_after,
+                 uint64_t ttl_us)
+{
+    char fields[64] = "";
+    struct gobj_head h = { .status = status,
+                           .length = 0,
+                           .fields = fields,
+                           .born_us = loop_now(f->loop),
+                           .shared = true };
+
+    if (retry_after != NULL && strlen(retry_after) < 32)
+        (void)snprintf(fields, sizeof fields, "retry-after: %s\r\n", retry_after);
+    if (gobj_negative(o, &h) != ST_OK) {
+        fail_object(f->loop, o);
+        return;
+    }
+    store_notify(o);
+    if (!gobj_is_dead(o))
+        store_unlink_at(f->loop, o, loop_now(f->loop) + ttl_us);
+}
+
+/* May the version that o replaces be served although the origin does not answer? */
+static bool stale_will_do(const struct fetch *f, const struct gobj *o)
+{
+    const struct gobj *prior = gobj_prior(o);
+
+    return prior != NULL &&
+           loop_now(f->loop) < gobj_vouched_until(prior) + gobj_head(prior)->sie_us;
+}
+
+static void serve_stale(struct fetch *f, struct gobj *o)
+{
+    if (gobj_adopt_stale(o, loop_now(f->loop) + error_ttl_us(f)) != ST_OK) {
+        fail_object(f->loop, o);
+        return;
+    }
+    store_notify(o);
+    store_completed(f->loop, o);
+}
+
+/* In the background nobody waits. What is served stays, but is not asked about again at once. */
+static void background_failed(struct fill *fl)
+{
+    cancel_exchange(fl);
+    gobj_unref(&fl->o);
+    enter(fl, FILL_RESTING, error_ttl_us(fl->fetch));
+}
+
+static void drop_stale(struct fill *fl)
+{
+    struct gobj *stale = gobj_ref(fl->stale);
+    struct loop *l = loop_of(fl);
+    struct gobj *o = finish(fl);
+
+    gobj_unref(&o);
+    store_unlink(l, stale);
+    gobj_unref(&stale);
+}
+
+/* There will be no body. is_error: the origin is at fault, and what is stale may do instead. */
+static void without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
+                         bool is_error)
+{
+    struct fetch *f = fl->fetch;
+
+    if (fl->stale != NULL && is_error) {
+        background_failed(fl);
+    } else if (fl->stale != NULL) {
+        drop_stale(fl);
+    } else {
+        struct gobj *o = finish(fl);
+
+        if (is_error && stale_will_do(f, o))
+            serve_stale(f, o);
+        else
+            fill_settle(f, o, status, retry_after, ttl_us);
+        gobj_unref(&o);
+    }
+}
+
+static void complete(struct fill *fl)
+{
+    struct fetch *f = fl->fetch;
+    struct gobj *stale = fl->stale != NULL ? gobj_ref(fl->stale) : NULL;
+    bool forget = fl->forget;
+    struct gobj *o;
+
+    if ((fl->total >= 0 && (uint64_t)fl->total != gobj_now(fl->o).published) ||
+        gobj_complete(fl->o) != ST_OK) {
+        broke(fl, UP_END_SHORT);
+        gobj_unref(&stale);
+        return;
+    }
+    o = finish(fl);
+    if (gobj_kind(o) != GOBJ_DOC)
+        FETCH_COUNT(f, cache_fills[METRIC_TIER_EDGE]);
+    if (stale != NULL && !gobj_is_dead(stale))
+        store_publish(f->loop, o);
+    store_notify(o);
+    store_completed(f->loop, o);
+    if (forget)
+        store_unlink(f->loop, o);
+    gobj_unref(&o);
+    gobj_unref(&stale);
+}
+
+/* --- what breaks --- */
+
+static bool is_strong(const char *etag) { return etag[0] == '"'; }
+
+static void body_failed(struct fill *fl, enum up_end why)
+{
+    struct loop *l = loop_of(fl);
+    struct gobj *o;
+
+    FETCH_COUNT(fl->fetch, cache_fill_errors[ends[why].metric]);
+    log_warn(l->log, LOG_CTX_TEXT(NULL, "object", gobj_key(subject(fl))), "fetch",
+             "a body broke off: %s", ends[why].text);
+    if (fl->stale != NULL) {
+        background_failed(fl);
+        return;
+    }
+    o = finish(fl);
+    fail_object(l, o);
+    gobj_unref(&o);
+}
+
+static bool may_resume(struct fill *fl, enum up_end why)
+{
+    if (why == UP_END_SIZE || why == UP_END_MEMORY || why == UP_END_PROTOCOL)
+        return false;
+    if (fl->resumes >= RESUMES_MAX || !is_strong(gobj_head(fl->o)->etag))
+        return false;
+    return purse_spend(&fl->fetch->purse);
+}
+
+static void broke_in_body(struct fill *fl, enum up_end why)
+{
+    if (!may_resume(fl, why)) {
+        body_failed(fl, why);
+        return;
+    }
+    fl->resumes++;
+    if (gobj_now(fl->o).state == GOBJ_STREAMING) {
+        gobj_resuming(fl->o);
+        store_notify(fl->o);
+    }
+    ask(fl);
+}
+
+/* The exchange is over, or never was. */
+static void broke(struct fill *fl, enum up_end why)
+{
+    struct fetch *f = fl->fetch;
+    int status = why == UP_END_TIMEOUT ? 504 : why == UP_END_MEMORY ? 503 : 502;
+
+    if (fl->unanswered)
+        FETCH_COUNT(f, upstream_requests[METRIC_UPSTREAM_ERROR]);
+    if (fl->peer != NULL && ends[why].fault)
+        judge_peer(fl, false);
+    cancel_exchange(fl);
+    if (fl->o != NULL && gobj_now(fl->o).state != GOBJ_FETCHING) {
+        broke_in_body(fl, why);
+        return;
+    }
+    FETCH_COUNT(f, cache_fill_errors[ends[why].metric]);
+    log_warn(f->loop->log, LOG_CTX_TEXT(NULL, "object", gobj_key(subject(fl))), "fetch",
+             "no answer: %s", ends[why].text);
+    without_body(fl, status, why == UP_END_MEMORY ? "1" : NULL, error_ttl_us(f), true);
+}
+
+/* --- the head --- */
+
+static bool is_redirect(int status)
+{
+    return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+static void validated(struct fill *fl, const struct http_reply *r)
+{
+    struct fetch *f = fl->fetch;
+    struct gobj *old = fl->stale != NULL ? fl->stale : gobj_prior(fl->o);
+    struct verdict v = head_of_validation(fl, r, old);
+    struct gobj *o;
+
+    drop_exchange(fl);
+    if (fl->stale != NULL) {
+        gobj_freshen(fl->stale, v.fresh_until_us);
+        if (!v.shared) {
+            drop_stale(fl);
+            return;
+        }
+        o = finish(fl);
+        gobj_unref(&o);
+        return;
+    }
+    o = finish(fl);
+    if (gobj_adopt_prior(o, v.fresh_until_us) != ST_OK) {
+        fail_object(f->loop, o);
+    } else {
+        store_notify(o);
+        store_completed(f->loop, o);
+        if (!v.shared)
+            store_unlink(f->loop, o);
+    }
+    gobj_unref(&o);
+}
+
+/* The object that is to take the place of the stale one, when it is whole. */
+static struct gobj *make_successor(const struct fill *fl)
+{
+    struct store *s = fl->fetch->store;
+    const char *key = gobj_key(fl->stale);
+
+    return store_make(s, key, strlen(key), store_hash(s, key, strlen(key)), gobj_home(fl->stale),
+                      gobj_kind(fl->stale));
+}
+
+static void start_body(struct fill *fl, const struct http_reply *r)
+{
+    struct fetch *f = fl->fetch;
+    bool empty = is_redirect(r->status) || r->status == 204;
+    struct head_text text;
+    struct gobj_head h;
+    struct verdict v = head_of_reply(fl, r, &h, &text);
+
+    fl->forget = !r->has_length && !r->chunked && r->major == 1 && !empty;
+    if (empty)
+        h.length = 0;
+    if (h.length > 0 && (uint64_t)h.length > fetch_limits(f)->object_bytes) {
+        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
+        broke(fl, UP_END_SIZE);
+        return;
+    }
+    if (fl->stale != NULL && (!v.shared || fl->forget)) {
+        drop_stale(fl); /* whoever comes next asks for himself */
+        return;
+    }
+    if (fl->stale != NULL && (fl->o = make_successor(fl)) == NULL) {
+        broke(fl, UP_END_MEMORY);
+        return;
+    }
+    if (!v.shared) { /* before anybody can join who was not there already */
+        fl->own_unlink = true;
+        store_unlink(f->loop, fl->o);
+    }
+    if (gobj_start(fl->o, &h, v.fresh_until_us) != ST_OK) {
+        if (fl->stale != NULL)
+            gobj_unref(&fl->o);
+        broke(fl, UP_END_MEMORY);
+        return;
+    }
+    enter(fl, FILL_BODY, fetch_limits(f)->fill_stall_us);
+    fl->dirty = true;
+    if (empty) {
+        drop_exchange(fl);
+        complete(fl);
+    }
+}
+
+/* Any other answer without a body of use: the status is passed on. */
+static void refused(struct fill *fl, const struct http_reply *r)
+{
+    struct fetch *f = fl->fetch;
+    struct head_text text = { .used = 0 };
+    const char *retry_after = head_text_of(&text, r->kept[HTTP_REPLY_RETRY_AFTER]);
+    int status = r->status >= 400 ? r->status : 502;
+
+    drop_exchange(fl);
+    FETCH_COUNT(f, cache_fill_errors[METRIC_FILL_ERROR_STATUS]);
+    without_body(fl, status, or_null(retry_after), error_ttl_us(f), status >= 500);
+}
+
+static void resumed(struct fill *fl, const struct http_reply *r)
+{
+    if (!head_continues(fl->o, r, &fl->total)) {
+        drop_exchange(fl);
+        body_failed(fl, UP_END_SHORT);
+        return;
+    }
+    gobj_resumed(fl->o);
+    fl->dirty = true;
+    enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
+}
+
+static enum metric_upstream code_class(unsigned status)
+{
+    return status < 300   ? METRIC_UPSTREAM_2XX
+           : status < 400 ? METRIC_UPSTREAM_3XX
+           : status < 500 ? METRIC_UPSTREAM_4XX
+                          : METRIC_UPSTREAM_5XX;
+}
+
+static struct fill *fill_of(struct up_exchange *x)
+{
+    struct fill *fl = CONTAINER_OF(x, struct fill, x);
+
+    OBJ_CHECK(fl, FILL_MAGIC);
+    return fl;
+}
+
+static void on_sent(struct up_exchange *x)
+{
+    struct fill *fl = fill_of(x);
+
+    fl->asked_us = loop_now(loop_of(fl));
+    enter(fl, FILL_ASKING, fetch_limits(fl->fetch)->response_timeout_us);
+}
+
+static void on_head(struct up_exchange *x, const struct http_reply *r)
+{
+    struct fill *fl = fill_of(x);
+    bool asked_if = x->none_match != NULL || x->changed_since != NULL;
+
+    FETCH_COUNT(fl->fetch, upstream_requests[code_class(r->status)]);
+    judge_peer(fl, r->status < 500);
+    if (x->if_range != NULL) {
+        resumed(fl, r);
+    } else if (r->status == 304 && asked_if) {
+        validated(fl, r);
+    } else if (r->status == 200 || r->status == 203 || r->status == 204 || is_redirect(r->status)) {
+        start_body(fl, r);
+    } else if (r->status == 404 || r->status == 410) {
+        uint64_t ttl = head_negative_us(fl, r);
+
+        drop_exchange(fl);
+        without_body(fl, r->status, NULL, ttl, false);
+    } else {
+        refused(fl, r);
+    }
+}
+
+/* --- the body --- */
+
+static enum st on_reserve(struct up_exchange *x, void **p, size_t *cap)
+{
+    struct fill *fl = fill_of(x);
+    enum st st = gobj_reserve(fl->o, p, cap);
+
+    if (st == ST_ENOMEM && fl->phase != FILL_NO_MEMORY) {
+        FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_MEMORY]);
+        fl->dry_since_us = loop_now(loop_of(fl));
+        enter(fl, FILL_NO_MEMORY, MEMORY_RETRY_US);
+    } else if (st == ST_ELIMIT) {
+        FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
+    }
+    return st;
+}
+
+static void on_commit(struct up_exchange *x, size_t n)
+{
+    struct fill *fl = fill_of(x);
+
+    gobj_commit(fl->o, n);
+    fl->dirty = true;
+    if (fl->phase == FILL_NO_MEMORY)
+        enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
+    else
+        set_timer(fl, fetch_limits(fl->fetch)->fill_stall_us);
+}
+
+/* One letter per viewing loop and read, however many pieces there were. */
+static void on_burst(struct up_exchange *x)
+{
+    struct fill *fl = fill_of(x);
+
+    if (fl->dirty && fl->stale == NULL)
+        store_notify(fl->o);
+    fl->dirty = false;
+}
+
+static void on_end(struct up_exchange *x, enum up_end why)
+{
+    struct fill *fl = fill_of(x);
+
+    if (why != UP_END_WHOLE && why != UP_END_CLOSED) {
+        broke(fl, why);
+        return;
+    }
+    release_peer(fl);
+    complete(fl);
+}
+
+static const struct up_sink sink = {
+    .sent = on_sent,
+    .head = on_head,
+    .reserve = on_reserve,
+    .commit = on_commit,
+    .burst = on_burst,
+    .end = on_end,
+};
+
+/* --- deadlines --- */
+
+static void try_for_memory(struct fill *fl)
+{
+    uint64_t dry_us = loop_now(loop_of(fl)) - fl->dry_since_us;
+
+    if (dry_us >= fetch_limits(fl->fetch)->fill_stall_us) {
+        broke(fl, UP_END_MEMORY);
+        return;
+    }
+    set_timer(fl, MEMORY_RETRY_US);
+    up_h1_resume(&fl->x);
+}
+
+static void on_timer(struct loop *l, struct timer *t)
+{
+    struct fill *fl = CONTAINER_OF(t, struct fill, timer);
+    struct gobj *o;
+
+    (void)l;
+    OBJ_CHECK(fl, FILL_MAGIC);
+    switch (fl->phase) {
+    case FILL_ASKING:
+    case FILL_BODY:
+        broke(fl, UP_END_TIMEOUT);
+        return;
+    case FILL_NO_MEMORY:
+        try_for_memory(fl);
+        return;
+    case FILL_RESTING:
+        o = finish(fl);
+        gobj_unref(&o);
+        return;
+    }
+}
+
+/* --- begin and end --- */
+
+static bool is_visible(const char *s)
+{
+    for (; *s != '\0'; s++)
+        if (*s <= 0x20 || *s >= 0x7f)
+            return false;
+    return true;
+}
+
+void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale)
+{
+    struct fill *fl = calloc(1, sizeof *fl);
+
+    CHECK((o == NULL) != (stale == NULL));
+    if (fl == NULL) {
+        if (o != NULL)
+            fill_settle(f, o, 503, "1", error_ttl_us(f));
+        return;
+    }
+    OBJ_INIT(fl, FILL_MAGIC);
+    fl->fetch = f;
+    fl->o = o != NULL ? gobj_ref(o) : NULL;
+    fl->stale = stale != NULL ? gobj_ref(stale) : NULL;
+    fl->x.sink = &sink;
+    fl->x.path = gobj_key(subject(fl));
+    fl->timer.fire = on_timer;
+    fl->total = -1;
+    *store_fill(subject(fl)) = fl;
+    fl->next = f->fills;
+    fl->prevp = &f->fills;
+    if (fl->next != NULL)
+        fl->next->prevp = &fl->next;
+    f->fills = fl;
+    f->n_fills++;
+    purse_earn(&f->purse);
+    if (is_visible(fl->x.path))
+        ask(fl);
+    else
+        without_body(fl, 400, NULL, error_ttl_us(f), false);
+}
+
+void fill_end_now(struct fill *fl)
+{
+    struct loop *l = loop_of(fl);
+    struct gobj *o;
+
+    OBJ_CHECK(fl, FILL_MAGIC);
+    if (fl->stale != NULL) {
+        o = finish(fl);
+        gobj_unref(&o);
+        return;
+    }
+    o = finish(fl);
+    fail_object(l, o);
+    gobj_unref(&o);
+}
