@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "edge/http1_req.h"
+#include "edge/http1_scan.h"
 
 #define H "GET / HTTP/1.1\r\nHost: a\r\n"
 #define SHAPE(text, why)                           \
@@ -161,6 +162,9 @@ static const struct shape hostile[] = {
     SHAPE("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_SYNTAX),
     SHAPE(" GET / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_SYNTAX),
     SHAPE("\xd3\x01 / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_SYNTAX),
+    SHAPE("ZAP / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_UNKNOWN),
+    SHAPE("M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_UNKNOWN),
+    SHAPE("A_B / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_UNKNOWN),
     SHAPE("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_UNKNOWN),
     SHAPE("PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_UNKNOWN),
     SHAPE("SOURCE / HTTP/1.1\r\nHost: a\r\n\r\n", METHOD_UNKNOWN),
@@ -204,6 +208,8 @@ static const struct shape hostile[] = {
     SHAPE("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", HOST_SYNTAX),
     SHAPE("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", HOST_SYNTAX),
     SHAPE("GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", HOST_SYNTAX),
+    SHAPE("GET / HTTP/1.1\r\nHost: a:065535\r\n\r\n", HOST_SYNTAX),
+    SHAPE("GET / HTTP/1.1\r\nHost: []\r\n\r\n", HOST_SYNTAX),
     SHAPE("GET / HTTP/1.1\r\nHost: a:8x\r\n\r\n", HOST_SYNTAX),
     SHAPE("GET / HTTP/1.1\r\nHost: :80\r\n\r\n", HOST_SYNTAX),
     SHAPE("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", HOST_SYNTAX),
@@ -311,6 +317,11 @@ static void what_looks_odd_but_is_legal_is_accepted(void **state)
         { "GET //x/%2e HTTP/1.1\r\nHost: [2001:db8::1]:8080\r\n\r\n", "//x/%2e",
           "[2001:db8::1]:8080", true },
         { "GET / HTTP/1.1\r\nHost: a_b-c.d:\r\n\r\n", "/", "a_b-c.d:", true },
+        { "GET / HTTP/1.1\r\nHost: AZaz09:65535\r\n\r\n", "/", "AZaz09:65535", true },
+        { "GET / HTTP/1.1\r\nHost: [::]\r\n\r\n", "/", "[::]", true },
+        { "GET / HTTP/1.1\r\nHost: [aF0::9]\r\n\r\n", "/", "[aF0::9]", true },
+        { "GET https://a:1/ HTTP/1.1\r\nHost: a:1\r\n\r\n", "/", "a:1", true },
+        { H "!#$%&'*+-.^_`|~09AZaz: x\r\n\r\n", "/", "a", true },
     };
 
     (void)state;
@@ -344,6 +355,54 @@ static void flags_and_repeats_are_noted(void **state)
     is_text(http_head_get(&h, HTTP_FIELD_RANGE), NULL);
     is_text(http_head_get(&h, HTTP_FIELD_IF_RANGE), NULL);
     free(buf);
+}
+
+static void a_range_that_comes_twice_is_none(void **state)
+{
+    static const struct {
+        const char *text;
+        bool kept;
+    } all[] = {
+        { H "Range: bytes=0-1\r\nIf-Range: \"x\"\r\n\r\n", true },
+        { H "Range: bytes=0-1\r\nIf-Range: \"x\"\r\nOrigin: a\r\nOrigin: b\r\n\r\n", true },
+        { H "Range: bytes=0-1\r\nRange: bytes=0-1\r\n\r\n", false },
+        { H "If-Range: \"x\"\r\nRange: bytes=0-1\r\nIf-Range: \"y\"\r\n\r\n", false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct http_head h;
+        uint8_t *buf;
+        size_t used;
+
+        assert_int_equal(feed(all[i].text, strlen(all[i].text), 0, 9, &limits, &h, &used, &buf),
+                         ST_OK);
+        is_text(http_head_get(&h, HTTP_FIELD_RANGE), all[i].kept ? "bytes=0-1" : NULL);
+        is_text(http_head_get(&h, HTTP_FIELD_IF_RANGE), all[i].kept ? "\"x\"" : NULL);
+        free(buf);
+    }
+}
+
+static bool agrees(bool response, const char *text, unsigned fields, unsigned minor)
+{
+    return http1_llhttp_agrees(response, (const uint8_t *)text, strlen(text), fields, minor);
+}
+
+static void llhttp_has_its_own_opinion(void **state)
+{
+    (void)state;
+    assert_true(agrees(false, H "\r\n", 1, 1));
+    assert_true(agrees(false, "GET / HTTP/1.0\r\n\r\n", 0, 0));
+    assert_true(agrees(false, H "A:\r\nContent-Length: 5\r\n\r\n", 3, 1));
+    assert_true(agrees(true, "HTTP/1.1 200 OK\r\nA: b\r\n\r\n", 1, 1));
+    assert_false(agrees(false, H "\r\n", 2, 1));
+    assert_false(agrees(false, H "\r\n", 0, 1));
+    assert_false(agrees(false, H "\r\n", 1, 0));
+    assert_false(agrees(false, H, 1, 1));
+    assert_false(agrees(false, H "A(: b\r\n\r\n", 2, 1));
+    assert_false(agrees(false, H "A: \x01\r\n\r\n", 2, 1));
+    assert_false(agrees(true, H "\r\n", 1, 1));
+    assert_false(agrees(false, "HTTP/1.1 200 OK\r\nA: b\r\n\r\n", 1, 1));
 }
 
 static void every_field_finds_itself(void **state)
@@ -421,6 +480,12 @@ static void limits_are_exact(void **state)
     free(buf);
     refused_at_any_cut(text, build(text, sizeof text, 8193, 1, 0), HTTP_REFUSED_TARGET_LONG);
     refused_at_any_cut(text, build(text, sizeof text, 30000, 1, 0), HTTP_REFUSED_TARGET_LONG);
+
+    /* and an endless one as soon as it is too long */
+    (void)build(text, sizeof text, 30000, 1, 0);
+    refused_at_any_cut(text, 8192 + 32, HTTP_REFUSED_TARGET_LONG);
+    assert_int_equal(feed(text, 8192 + 31, 0, 1000, &limits, &h, &used, &buf), ST_MORE);
+    free(buf);
 
     n = build(text, sizeof text, 1, 100, 0);
     assert_int_equal(feed(text, n, 0, 100, &limits, &h, &used, &buf), ST_OK);
@@ -523,6 +588,12 @@ static void http2_heads_are_refused_too(void **state)
           HTTP_REFUSED_CONNECTION_FIELD },
         { { GET2, { "host", "a" }, { "te", "trailers, gzip" } }, HTTP_REFUSED_CONNECTION_FIELD },
         { { GET2, { "host", "a" }, { "X", "y" } }, HTTP_REFUSED_NAME_SYNTAX },
+        { { GET2, { "host", "a" }, { "xZ", "y" } }, HTTP_REFUSED_NAME_SYNTAX },
+        { { GET2, { "host", "a" }, { "x\x7f", "y" } }, HTTP_REFUSED_NAME_SYNTAX },
+        { { GET2, { "host", "a" }, { "x:y", "y" } }, HTTP_REFUSED_NAME_SYNTAX },
+        { { GET2, { "host", "a" }, { "x", "a\x7f" } }, HTTP_REFUSED_CONTROL },
+        { { { ":method", "GET" }, { ":scheme", "http" }, { ":path", "/a b" }, { "host", "a" } },
+          HTTP_REFUSED_TARGET_BYTES },
         { { GET2, { "host", "a" }, { "x y", "y" } }, HTTP_REFUSED_NAME_SYNTAX },
         { { GET2, { "host", "a" }, { "", "y" } }, HTTP_REFUSED_NO_NAME },
         { { GET2, { "host", "a" }, { "x", "a\r\nb" } }, HTTP_REFUSED_CONTROL },
@@ -573,6 +644,8 @@ int main(void)
         cmocka_unit_test(refusals_have_their_status),
         cmocka_unit_test(what_looks_odd_but_is_legal_is_accepted),
         cmocka_unit_test(flags_and_repeats_are_noted),
+        cmocka_unit_test(a_range_that_comes_twice_is_none),
+        cmocka_unit_test(llhttp_has_its_own_opinion),
         cmocka_unit_test(every_field_finds_itself),
         cmocka_unit_test(limits_are_exact),
         cmocka_unit_test(http2_heads_fill_the_same_struct),

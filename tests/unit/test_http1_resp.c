@@ -120,6 +120,10 @@ static const struct whole wholes[] = {
     { "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" OK11
       "Content-Length: 2\r\n\r\nhi",
       "hi", 200, HTTP1_END, true, false, 0 },
+    { "HTTP/1.1 416 x\r\nContent-Length: 0\r\n\r\n", "", 416, HTTP1_END, true, false, 0 },
+    { "HTTP/1.1 599 x\r\nContent-Length: 0\r\n\r\n", "", 599, HTTP1_END, true, false, 0 },
+    { CHUNKED "F\r\n0123456789abcde\r\nf\r\n0123456789abcde\r\n0\r\n\r\n",
+      "0123456789abcde0123456789abcde", 200, HTTP1_END, true, false, 0 },
     { "HTTP/1.1 404\r\nContent-Length: 0\r\n\r\n", "", 404, HTTP1_END, true, false, 0 },
 };
 
@@ -182,6 +186,12 @@ static const struct {
     SHAPE("HTTP/1.1 099\r\n\r\n", STATUS_LINE),
     SHAPE("HTTP/1.1 600\r\n\r\n", STATUS_LINE),
     SHAPE("HTTP/1.1  200 OK\r\n\r\n", STATUS_LINE),
+    SHAPE("HTTP/x.1 200 OK\r\n\r\n", STATUS_LINE),
+    SHAPE("HTTP/1x1 200 OK\r\n\r\n", STATUS_LINE),
+    SHAPE("HTTP/1.x 200 OK\r\n\r\n", STATUS_LINE),
+    SHAPE("HTTP/1.1x200 OK\r\n\r\n", STATUS_LINE),
+    SHAPE("HTTP/1.1 2x0 OK\r\n\r\n", STATUS_LINE),
+    SHAPE("HTTP/1.1 20x OK\r\n\r\n", STATUS_LINE),
     SHAPE("http/1.1 200 OK\r\n\r\n", STATUS_LINE),
     SHAPE("ICY 200 OK\r\nicy: x\r\n\r\n", STATUS_LINE),
     SHAPE("HTTP/2.0 200 OK\r\n\r\n", VERSION),

@@ -177,6 +177,7 @@ static void tags_match_weakly_and_in_lists(void **state)
         bool match;
     } all[] = {
         { "\"a\"", "\"a\"", true },
+        { "\"", "\"", false },
         { "W/\"a\"", "\"a\"", true },
         { "\"a\"", "W/\"a\"", true },
         { "\"b\", \"a\"", "\"a\"", true },
@@ -225,6 +226,7 @@ static void if_range_is_strong(void **state)
     assert_false(if_range_matches(SLICE("W/\"a\""), tag, date));
     assert_false(if_range_matches(SLICE("W/\"a\""), SLICE("W/\"a\""), date));
     assert_true(if_range_matches(date, tag, date));
+    assert_false(if_range_matches(SLICE("W/"), tag, SLICE("W/")));
     assert_false(if_range_matches(date, tag, none));
     assert_false(if_range_matches(SLICE("Sun, 06 Nov 1994 08:49:38 GMT"), tag, date));
     assert_false(if_range_matches(SLICE(""), tag, none));

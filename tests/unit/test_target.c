@@ -44,6 +44,9 @@ static void paths_have_one_spelling(void **state)
         { "/vod/%61%7E%2D%2e%5f%39", "/vod/a~-._9" },
         { "/vod/%c3%a9", "/vod/%C3%A9" },
         { "/vod/a%20b", "/vod/a%20b" },
+        { "/vod/%2a%F0", "/vod/%2A%F0" },
+        { "/vod/%aA", "/vod/%AA" },
+
         { "/vod/%252f", "/vod/%252f" },
         { "/vod/%3f%23", "/vod/%3F%23" },
         { "/vod/m[1]|{x}\"<>^`", "/vod/m%5B1%5D%7C%7Bx%7D%22%3C%3E%5E%60" },
@@ -199,6 +202,8 @@ static void a_token_is_taken_off(void **state)
     assert_int_equal(parse("/p/x/_sub/live/b", 0, &t, &kept), ST_OK);
     assert_int_equal(t.kind, TARGET_TIER);
     free(kept);
+    assert_int_equal(parse("/p//", 0, &t, &kept), ST_EPROTO);
+    free(kept);
     assert_int_equal(parse("/p/x/", 0, &t, &kept), ST_OK);
     assert_int_equal(t.kind, TARGET_RESERVED);
     free(kept);
@@ -267,6 +272,11 @@ static void limits_are_exact(void **state)
     free(kept);
     text[TARGET_PATH_MAX] = '\0';
     text[1] = '['; /* written as three */
+    text[TARGET_PATH_MAX - 2] = '\0';
+    assert_int_equal(parse(text, sizeof space, &t, &kept), ST_OK);
+    assert_int_equal(t.path.n, TARGET_PATH_MAX);
+    free(kept);
+    text[TARGET_PATH_MAX - 2] = 'x';
     assert_int_equal(parse(text, sizeof space, &t, &kept), ST_ELIMIT);
     free(kept);
     assert_int_equal(parse("/%61b", 2, &t, &kept), ST_ELIMIT);
@@ -301,6 +311,9 @@ static void names_have_their_alphabet(void **state)
     assert_false(rep_is_valid(SLICE("a")));
     assert_false(rep_is_valid(SLICE("i1")));
     assert_false(rep_is_valid(SLICE("v1x")));
+    assert_true(session_is_valid(SLICE("0az9012345678")));
+    assert_false(session_is_valid(SLICE("0az90123456_8")));
+    assert_false(session_is_valid(SLICE("0az901234567")));
 }
 
 int main(void)
