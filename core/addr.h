@@ -4,8 +4,9 @@
  *           hash (limits per address, exempt networks). The rest is text: parse, print, resolve.
  * Units     ports in host order.
  * Owner     values; nothing to free.
- * Thread    any, but addr_resolve(): it may wait for DNS, so only the main thread calls it, while
- * it reads a configuration. Errors    ECONF: not an address; ENOENT: the name does not resolve.
+ * Thread    any; but addr_resolve() may wait for DNS, so only the main thread calls it, while it
+ *           reads a configuration.
+ * Errors    ECONF: not an address; ENOENT: the name does not resolve.
  * Tests     tests/unit/test_listen.c
  */
 #ifndef CORE_ADDR_H

@@ -24,8 +24,9 @@
  * Owner     embeds struct io; memory beside it: the SSL, and spill blocks of the loop's pool.
  * Thread    the loop's own.
  * Errors    inits: ENOMEM, EIO (io_why() knows); nothing to undo then, a given fd has been closed.
- *           io_read: MORE, EOF, EIO, EPROTO (TLS garbage, alerts), ELIMIT. io_writev, io_shutdown:
- * EIO, EPROTO, ENOMEM, ELIMIT; all final. Tests     tests/unit/test_io.c
+ *           io_read: MORE, EOF, EIO, EPROTO (TLS garbage, alerts), ELIMIT (it makes us answer and
+ *           reads no answers). io_writev, io_shutdown: EIO, EPROTO, ENOMEM, ELIMIT; all final.
+ * Tests     tests/unit/test_io.c
  */
 #ifndef CORE_IO_H
 #define CORE_IO_H

@@ -543,8 +543,6 @@ enum st io_tls_writev(struct io *io, const struct iovec *v, int n, size_t *took)
     struct pieces in = { v, n, 0 };
     uint64_t now = loop_now(io->loop);
 
-    if (io->spill != NULL)
-        return ST_OK;
     if (now - io->wrote_us >= IO_SMALL_IDLE_MS * MS_US)
         io->small_bytes = IO_SMALL_FIRST_BYTES;
     io->wrote_us = now;

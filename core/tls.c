@@ -507,8 +507,6 @@ int64_t tls_set_expires_s(const struct tls_set *s)
 
 static enum st trust(SSL_CTX *ctx, const char *ca, struct err *e)
 {
-    /* one may trust a machine's certificate itself, without an authority above it */
-    (void)X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     if (ca == NULL)
         return SSL_CTX_set_default_verify_paths(ctx) == 1 ? ST_OK
                                                           : ssl_err(e, ST_ECONF, "system CA store");

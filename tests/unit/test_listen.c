@@ -100,11 +100,12 @@ static void networks_hold_their_addresses_only(void **state)
         { "::1", "::1", "::2" },
     };
     static const char *const bad[] = {
-        "",          "10.0.0.0/33", "10.0.0.1/8",     "::1/129",
-        "10.0.0/8",  "10.0.0.0/",   "10.0.0.0/8x",    "10.0.0.0/-1",
-        "localhost", "::/0000",     "10.0.0.0/+8",    "::1/64",
-        "1.2.3.4.5", "/8",          "10.0.0.0/8/8",   "::1%lo",
-        "10.0.0.0 ", "[::1]",       "192.0.2.1:80/8", "10.0.0.0/ 8"
+        "",           "10.0.0.0/33", "10.0.0.1/8",   "::1/129",
+        "10.0.0/8",   "10.0.0.0/",   "10.0.0.0/8x",  "10.0.0.0/-1",
+        "localhost",  "::/0000",     "10.0.0.0/+8",  "::1/64",
+        "1.2.3.4.5",  "/8",          "10.0.0.0/8/8", "::1%lo",
+        "0.0.0.0/",   "10.0.0.0 ",   "[::1]",        "192.0.2.1:80/8",
+        "10.0.0.0/ 8"
     };
     struct addr_net net;
 
@@ -291,7 +292,8 @@ static void a_unix_socket_is_shared_by_the_loops(void **state)
     listener_fini(&ln);
     assert_int_equal(loop_turn_nowait(&l), ST_OK);
 
-    assert_int_equal(listen_open(&at, 0600, 1, second, &e), ST_ECONF); /* somebody listens */
+    assert_int_equal(listen_open(&at, 0600, 1, second, &e), ST_ECONF);
+    assert_non_null(strstr(e.text, "somebody listens on it"));
     assert_non_null(strstr(e.text, path));
     listen_close(fds, 2);
     assert_int_equal(listen_open(&at, 0600, 1, second, &e), ST_OK); /* stale: replaced */

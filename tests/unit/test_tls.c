@@ -13,6 +13,7 @@
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -442,6 +443,45 @@ static void a_set_lives_as_long_as_its_handshakes(void **state)
     SSL_CTX_free(client);
 }
 
+enum { SWAPS = 10 };
+
+static void *shake_and_let_go(void *arg)
+{
+    struct tls_set **mine = arg;
+
+    for (int i = 0; i < SWAPS; i++) {
+        struct hello h = { .sni = i % 2 == 0 ? "b.example.com" : NULL };
+
+        shake(tls_set_ctx(mine[i]), &h);
+        SSL_SESSION_free(h.next);
+        tls_set_unref(&mine[i]);
+    }
+    return NULL;
+}
+
+/* Every loop holds each generation for a while; whoever is last frees it. */
+static void loops_share_sets_and_keys(void **state)
+{
+    const struct tls_cert_paths certs[] = { { NULL, at("a.pem"), at("a.key") },
+                                            { "b.example.com", at("b.pem"), at("b.key") } };
+    struct tls_tickets *keys = random_tickets(NULL);
+    struct tls_set *held[2][SWAPS];
+    pthread_t t[2];
+
+    (void)state;
+    for (int i = 0; i < SWAPS; i++) {
+        held[0][i] = set_of(certs, 2, keys);
+        held[1][i] = tls_set_ref(held[0][i]);
+    }
+    for (int k = 0; k < 2; k++)
+        assert_int_equal(pthread_create(&t[k], NULL, shake_and_let_go, held[k]), 0);
+    tls_tickets_unref(&keys);
+    for (int k = 0; k < 2; k++)
+        assert_int_equal(pthread_join(t[k], NULL), 0);
+    for (int i = 0; i < SWAPS; i++)
+        assert_true(held[0][i] == NULL && held[1][i] == NULL);
+}
+
 static SSL_CTX *tier_client(const char *cert, const char *key, const char *ca)
 {
     const struct tls_tier_paths p = { cert, key, ca };
@@ -611,6 +651,7 @@ int main(void)
         cmocka_unit_test(tickets_resume_wherever_their_key_is_known),
         cmocka_unit_test(ticket_keys_from_a_file_rotate_without_a_gap),
         cmocka_unit_test(a_set_lives_as_long_as_its_handshakes),
+        cmocka_unit_test(loops_share_sets_and_keys),
         cmocka_unit_test(the_tier_asks_both_sides_for_certificates),
         cmocka_unit_test(self_signed_files_are_whole_and_the_key_is_private),
         cmocka_unit_test(bad_files_are_named_with_the_reason),
