@@ -161,6 +161,6 @@ void conf_publish(struct loop *const *loops, int n, const struct conf *c,
                   void (*adopted)(struct loop *l, const struct conf *before));
 
 /* doc/CONFIG.md. */
-void conf_doc(FILE *out);
+void conf_doc(FILE *f);
 
 #endif

@@ -198,8 +198,10 @@ enum st conf_diff(const struct conf *from, const struct conf *to,
     if (st == ST_OK) {
         size_t i = 0, j = 0;
 
-        qsort(a.v, a.n, sizeof *a.v, by_path);
-        qsort(b.v, b.n, sizeof *b.v, by_path);
+        if (a.n > 0)
+            qsort(a.v, a.n, sizeof *a.v, by_path);
+        if (b.n > 0)
+            qsort(b.v, b.n, sizeof *b.v, by_path);
         while (i < a.n || j < b.n) {
             int order = i == a.n ? 1 : j == b.n ? -1 : by_path(&a.v[i], &b.v[j]);
 

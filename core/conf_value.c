@@ -106,9 +106,7 @@ static enum st number_parse(const struct conf_key *k, const char *text, void *fi
     bool over = false;
     char range[CONF_RANGE];
 
-    if (k->zero != NULL && strcmp(text, k->zero) == 0) {
-        p = "";
-    } else {
+    if (k->zero == NULL || strcmp(text, k->zero) != 0) {
         if (!isdigit((unsigned char)*p))
             return wrong(why, "%s%s%s", how_written(k->type), k->zero != NULL ? ", or " : "",
                          k->zero != NULL ? k->zero : "");
@@ -224,6 +222,7 @@ static enum st authority(const struct conf_key *k, const char *p, size_t n, stru
     bool listens = k->type == CONF_LISTENS;
     char given[256];
     const char *end, *colon;
+    unsigned long port;
     unsigned char addr[16];
 
     if (n >= sizeof given)
@@ -253,10 +252,11 @@ static enum st authority(const struct conf_key *k, const char *p, size_t n, stru
         u->port = u->scheme == CONF_HTTPS ? 443 : 80;
         return ST_OK;
     }
-    if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || strlen(colon + 1) > 5 ||
-        colon[1] == '\0' || atoi(colon + 1) > 65535 || (!listens && atoi(colon + 1) == 0))
+    port = strtoul(colon + 1, NULL, 10);
+    if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || colon[1] == '\0' ||
+        port > UINT16_MAX || (!listens && port == 0))
         return wrong(why, "a port is a number from %d to 65535", listens ? 0 : 1);
-    u->port = (uint16_t)atoi(colon + 1);
+    u->port = (uint16_t)port;
     return ST_OK;
 }
 

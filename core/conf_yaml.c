@@ -258,7 +258,8 @@ static void complain_syntax(struct reading *y, struct fy_diag *diag)
 
         (void)snprintf(msg, sizeof msg, "%.*s", (int)(n < 150 ? n : 150), e->msg);
         for (char *c = msg; *c != '\0'; c++)
-            *c = *c >= 0x20 && *c < 0x7f ? *c : '?';
+            if (*c < 0x20 || *c >= 0x7f)
+                *c = '?';
         conf_complain(y->r, position(y->r, e->line, e->column), "", "YAML: %s", msg);
     }
     if (y->r->errors == before)

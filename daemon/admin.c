@@ -24,8 +24,10 @@ static enum st dial(const char *runtime_dir, int *fd, struct err *err)
     } a = { .local.sun_family = AF_UNIX };
     int n = snprintf(a.local.sun_path, sizeof a.local.sun_path, "%s/admin.sock", runtime_dir);
 
-    if (n < 0 || (size_t)n >= sizeof a.local.sun_path)
-        return err_set(err, ST_EIO, "%s: too long for the path of a socket", runtime_dir);
+    if (n < 0 || (size_t)n >= sizeof a.local.sun_path) {
+        (void)err_set(err, ST_EIO, "%s: too long for the path of a socket", runtime_dir);
+        return ST_EIO;
+    }
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (*fd >= 0 && connect(*fd, &a.any, sizeof a.local) == 0)
         return ST_OK;
@@ -33,8 +35,10 @@ static enum st dial(const char *runtime_dir, int *fd, struct err *err)
     if (*fd >= 0)
         (void)close(*fd);
     if (n == ENOENT || n == ECONNREFUSED)
-        return err_set(err, ST_EIO, "%s: no freshet runs here", runtime_dir);
-    return err_set(err, ST_EIO, "%s: %s", a.local.sun_path, strerror(n));
+        (void)err_set(err, ST_EIO, "%s: no freshet runs here", runtime_dir);
+    else
+        (void)err_set(err, ST_EIO, "%s: %s", a.local.sun_path, strerror(n));
+    return ST_EIO;
 }
 
 /* ---- the side of the process ---- */

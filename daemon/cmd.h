@@ -10,6 +10,7 @@
 #ifndef DAEMON_CMD_H
 #define DAEMON_CMD_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "core/status.h"
@@ -37,8 +38,6 @@ struct cmd {
 };
 
 extern const struct cmd cmd_check, cmd_dump, cmd_listeners, cmd_reload, cmd_run, cmd_version;
-
-#include <jansson.h>
 
 /* Asks the running process that -c or --runtime-dir name. On failure it has been said on standard
  * error, and with --json on standard output too. NULL: failed. An answer says "ok": true. */

@@ -30,7 +30,7 @@ struct edge {
     struct mem_pool pool;
     struct store *store;
     struct front *front;
-    SSL_CTX *outside; /* client context for foreign https origins */
+    SSL_CTX *outside;            /* client context for foreign https origins */
     struct tls_tickets *tickets; /* random ones, when no file is configured */
 
     /* between prepare and commit or abort */

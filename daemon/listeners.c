@@ -128,13 +128,15 @@ static char *actual_url(const struct listener *ln, const struct conf_url *u)
 static enum st listener_new(const struct listen_section *section, const struct conf_url *u, int n,
                             bool ours, struct listener **out, struct err *err)
 {
-    struct listener *ln = calloc(1, sizeof *ln + (size_t)n * sizeof ln->sock[0]);
+    struct listener *ln = calloc(1, sizeof *ln + (size_t)n * sizeof(void *));
     struct err why = { .text = "out of memory" };
     enum st st = ST_ENOMEM;
 
     *out = NULL;
-    if (ln == NULL)
-        return err_set(err, ST_ENOMEM, "out of memory");
+    if (ln == NULL) {
+        (void)err_set(err, ST_ENOMEM, "out of memory");
+        return ST_ENOMEM;
+    }
     ln->section = section;
     ln->configured = strdup(u->text);
     for (; ln->n < n; ln->n++) {
@@ -156,7 +158,8 @@ static enum st listener_new(const struct listen_section *section, const struct c
     if (st != ST_OK) {
         remove_file(ln);
         listener_free(ln);
-        return err_set(err, st, "%s: %s: %s", section->name, u->text, why.text);
+        (void)err_set(err, st, "%s: %s: %s", section->name, u->text, why.text);
+        return st;
     }
     *out = ln;
     return ST_OK;
@@ -216,7 +219,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         const struct conf_url *u;
         size_t n;
 
-        memcpy(&u, (const char *)fresh + s->off, sizeof u);
+        memcpy(&u, (const char *)fresh + s->off, sizeof(void *));
         memcpy(&n, (const char *)fresh + s->off_n, sizeof n);
         for (; n > 0; n--, u++) {
             struct listener *ln = find(all, s, u->text);

@@ -170,9 +170,9 @@ void observe_count_reload(struct process *p, bool ok)
     struct observe *o = observe_of(p);
 
     if (o != NULL)
-        metric_add(&o->metrics[o->loops_n]
-                        ->config_reload[ok ? METRIC_RELOAD_OK : METRIC_RELOAD_FAILED],
-                   1);
+        metric_add(
+            &o->metrics[o->loops_n]->config_reload[ok ? METRIC_RELOAD_OK : METRIC_RELOAD_FAILED],
+            1);
 }
 
 void observe_dump(struct process *p)

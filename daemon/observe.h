@@ -21,7 +21,8 @@ extern const struct part observe_part;
 
 struct observe;
 struct observe *observe_of(struct process *p);
-struct log *observe_log(struct process *p); /* the main thread's; NULL before the part has started */
+struct log *
+observe_log(struct process *p); /* the main thread's; NULL before the part has started */
 
 /* All loops' counters and those given in `now`, which the caller has just filled in. */
 void observe_write_metrics(struct observe *o, struct buf *out, struct metrics *now);

@@ -8,12 +8,18 @@
 static const char *cache_status(const struct request *r)
 {
     switch (r->result) {
-    case METRIC_CACHE_HIT: return "freshet; hit";
-    case METRIC_CACHE_HIT_WAIT: return "freshet; fwd=uri-miss; collapsed";
-    case METRIC_CACHE_MISS: return "freshet; fwd=uri-miss";
-    case METRIC_CACHE_STALE: return "freshet; hit; ttl=-1";
-    case METRIC_CACHE_NEGATIVE: return "freshet; hit; detail=negative";
-    case METRIC_CACHE_N: break;
+    case METRIC_CACHE_HIT:
+        return "freshet; hit";
+    case METRIC_CACHE_HIT_WAIT:
+        return "freshet; fwd=uri-miss; collapsed";
+    case METRIC_CACHE_MISS:
+        return "freshet; fwd=uri-miss";
+    case METRIC_CACHE_STALE:
+        return "freshet; hit; ttl=-1";
+    case METRIC_CACHE_NEGATIVE:
+        return "freshet; hit; detail=negative";
+    case METRIC_CACHE_N:
+        break;
     }
     return "freshet";
 }
@@ -21,27 +27,48 @@ static const char *cache_status(const struct request *r)
 static const char *reason_of(int status)
 {
     switch (status) {
-    case 200: return "OK";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 304: return "Not Modified";
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 410: return "Gone";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 416: return "Range Not Satisfiable";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Status";
+    case 200:
+        return "OK";
+    case 204:
+        return "No Content";
+    case 206:
+        return "Partial Content";
+    case 301:
+        return "Moved Permanently";
+    case 302:
+        return "Found";
+    case 304:
+        return "Not Modified";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 410:
+        return "Gone";
+    case 413:
+        return "Content Too Large";
+    case 414:
+        return "URI Too Long";
+    case 416:
+        return "Range Not Satisfiable";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 500:
+        return "Internal Server Error";
+    case 501:
+        return "Not Implemented";
+    case 502:
+        return "Bad Gateway";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    case 505:
+        return "HTTP Version Not Supported";
+    default:
+        return "Status";
     }
 }
 

@@ -145,12 +145,18 @@ static uint64_t phase_limit_us(const struct conn *c)
     const struct conf_edge_limits *lim = front_limits(c->f);
 
     switch (c->phase) {
-    case CONN_HANDSHAKE: return lim->handshake_timeout_us;
-    case CONN_HEAD: return lim->head_timeout_us;
-    case CONN_IDLE: return lim->keepalive_us;
-    case CONN_BUSY: return lim->slow_window_us / 4;
-    case CONN_LINGER: return LINGER_US;
-    case CONN_CLOSED: break;
+    case CONN_HANDSHAKE:
+        return lim->handshake_timeout_us;
+    case CONN_HEAD:
+        return lim->head_timeout_us;
+    case CONN_IDLE:
+        return lim->keepalive_us;
+    case CONN_BUSY:
+        return lim->slow_window_us / 4;
+    case CONN_LINGER:
+        return LINGER_US;
+    case CONN_CLOSED:
+        break;
     }
     return SEC_US;
 }
@@ -391,10 +397,10 @@ static void first_bytes(struct conn *c)
 static void opened(struct conn *c)
 {
     if (c->tls) {
-        metric_add(&metrics_of(c)->tls_handshakes[METRIC_TLS_OK][io_resumed(&c->io)
-                                                                     ? METRIC_RESUMED_YES
-                                                                     : METRIC_RESUMED_NO],
-                   1);
+        metric_add(
+            &metrics_of(c)->tls_handshakes[METRIC_TLS_OK][io_resumed(&c->io) ? METRIC_RESUMED_YES
+                                                                             : METRIC_RESUMED_NO],
+            1);
         if (!speak(c, strcmp(io_alpn(&c->io), "h2") == 0 ? CONN_HTTP2 : CONN_HTTP1))
             return;
     }

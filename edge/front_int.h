@@ -52,8 +52,8 @@ struct front_loop {
     struct front_listener *listeners;
     struct conn *conns;
     uint64_t n_conns;
-    uint64_t date_s; /* of the text below */
-    char date[32];   /* "Sun, 22 Nov 2026 01:02:03 GMT" */
+    uint64_t date_s;           /* of the text below */
+    char date[32];             /* "Sun, 22 Nov 2026 01:02:03 GMT" */
     struct http1_ex *spare_ex; /* HTTP/1 exchanges to use again */
     unsigned spare_ex_n;
     struct h2_ex *spare_h2;
@@ -98,8 +98,8 @@ struct conn {
 
     /* the slow reader's clock: runs while bytes of ours wait for the peer */
     bool blocked;
-    uint64_t moved_us;   /* last progress */
-    uint64_t moved;      /* bytes taken since the window began */
+    uint64_t moved_us; /* last progress */
+    uint64_t moved;    /* bytes taken since the window began */
     uint64_t window_us;
 
     union {

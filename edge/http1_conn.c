@@ -28,11 +28,11 @@ struct http1 {
     struct http1_req parser;
     struct http1_ex *ex; /* NULL: idle */
     unsigned served;
-    bool keep;       /* another request may follow this one */
+    bool keep; /* another request may follow this one */
     bool chunked;
-    bool done;       /* the last byte of the answer is in `out` */
-    bool eof;        /* the peer sends no more */
-    bool processing; /* process() is on the stack */
+    bool done;                   /* the last byte of the answer is in `out` */
+    bool eof;                    /* the peer sends no more */
+    bool processing;             /* process() is on the stack */
     enum metric_close close_why; /* when the answer is out and keep is false */
 };
 
@@ -233,12 +233,16 @@ static const struct request_ops ops = { .ready = on_ready, .more = on_more };
 static enum metric_close close_reason(enum http_refusal why)
 {
     switch (why) {
-    case HTTP_REFUSED_NONE: return METRIC_CLOSE_DONE;
-    case HTTP_REFUSED_BODY: return METRIC_CLOSE_BODY_REFUSED;
+    case HTTP_REFUSED_NONE:
+        return METRIC_CLOSE_DONE;
+    case HTTP_REFUSED_BODY:
+        return METRIC_CLOSE_BODY_REFUSED;
     case HTTP_REFUSED_HEAD_LONG:
     case HTTP_REFUSED_FIELDS:
-    case HTTP_REFUSED_TARGET_LONG: return METRIC_CLOSE_HEAD_TOO_LARGE;
-    default: return METRIC_CLOSE_BAD_REQUEST;
+    case HTTP_REFUSED_TARGET_LONG:
+        return METRIC_CLOSE_HEAD_TOO_LARGE;
+    default:
+        return METRIC_CLOSE_BAD_REQUEST;
     }
 }
 

@@ -123,15 +123,22 @@ static uint8_t *keep(struct h2_ex *ex, const char *p, size_t n)
 static enum metric_close close_reason(enum h2_end end)
 {
     switch (end) {
-    case H2_END_RAPID_RESET: return METRIC_CLOSE_H2_RAPID_RESET;
-    case H2_END_ERRORS: return METRIC_CLOSE_H2_FORCED_RESETS;
+    case H2_END_RAPID_RESET:
+        return METRIC_CLOSE_H2_RAPID_RESET;
+    case H2_END_ERRORS:
+        return METRIC_CLOSE_H2_FORCED_RESETS;
     case H2_END_CONTROL_FLOOD:
     case H2_END_CONTROL_QUEUE:
-    case H2_END_SETTINGS: return METRIC_CLOSE_H2_CONTROL_FLOOD;
-    case H2_END_CONTINUATIONS: return METRIC_CLOSE_H2_CONTINUATION;
-    case H2_END_NOMEM: return METRIC_CLOSE_MEMORY;
-    case H2_END_TERMINATED: return METRIC_CLOSE_KEEPALIVE;
-    default: return METRIC_CLOSE_H2_PROTOCOL;
+    case H2_END_SETTINGS:
+        return METRIC_CLOSE_H2_CONTROL_FLOOD;
+    case H2_END_CONTINUATIONS:
+        return METRIC_CLOSE_H2_CONTINUATION;
+    case H2_END_NOMEM:
+        return METRIC_CLOSE_MEMORY;
+    case H2_END_TERMINATED:
+        return METRIC_CLOSE_KEEPALIVE;
+    default:
+        return METRIC_CLOSE_H2_PROTOCOL;
     }
 }
 
@@ -205,10 +212,14 @@ static int urgency_of(const struct request *r)
     switch (r->target.kind) {
     case TARGET_MANIFEST:
     case TARGET_MASTER:
-    case TARGET_PLAYLIST: return 0;
-    case TARGET_INIT: return 1;
-    case TARGET_SEGMENT: return r->target.rep.n > 0 && r->target.rep.p[0] == 'a' ? 1 : 3;
-    default: return 3;
+    case TARGET_PLAYLIST:
+        return 0;
+    case TARGET_INIT:
+        return 1;
+    case TARGET_SEGMENT:
+        return r->target.rep.n > 0 && r->target.rep.p[0] == 'a' ? 1 : 3;
+    default:
+        return 3;
     }
 }
 
@@ -319,7 +330,8 @@ static void count_reset(struct conn *c, const struct h2_close *why)
     case H2_RESET_PROTOCOL:
         metric_add(&m->http_streams_reset[METRIC_RESET_BAD_REQUEST], 1);
         return;
-    default: return;
+    default:
+        return;
     }
 }
 

@@ -124,18 +124,30 @@ static void answer_blob(struct request *r, int status, const char *type, const c
 static const char *reason_text(int status)
 {
     switch (status) {
-    case 400: return "bad request";
-    case 404: return "not found";
-    case 405: return "only GET, HEAD and OPTIONS";
-    case 410: return "no longer in the window";
-    case 413: return "requests have no body here";
-    case 414: return "target too long";
-    case 416: return "no such range";
-    case 431: return "request head too large";
-    case 502: return "upstream failed";
-    case 503: return "busy, try again";
-    case 504: return "upstream did not answer in time";
-    default: return "refused";
+    case 400:
+        return "bad request";
+    case 404:
+        return "not found";
+    case 405:
+        return "only GET, HEAD and OPTIONS";
+    case 410:
+        return "no longer in the window";
+    case 413:
+        return "requests have no body here";
+    case 414:
+        return "target too long";
+    case 416:
+        return "no such range";
+    case 431:
+        return "request head too large";
+    case 502:
+        return "upstream failed";
+    case 503:
+        return "busy, try again";
+    case 504:
+        return "upstream did not answer in time";
+    default:
+        return "refused";
     }
 }
 
@@ -369,13 +381,19 @@ static enum metric_object object_of(const struct target *t)
     switch (t->kind) {
     case TARGET_MANIFEST:
     case TARGET_MASTER:
-    case TARGET_PLAYLIST: return METRIC_OBJECT_MANIFEST;
-    case TARGET_INIT: return METRIC_OBJECT_INIT;
-    case TARGET_SEGMENT: return METRIC_OBJECT_SEGMENT;
+    case TARGET_PLAYLIST:
+        return METRIC_OBJECT_MANIFEST;
+    case TARGET_INIT:
+        return METRIC_OBJECT_INIT;
+    case TARGET_SEGMENT:
+        return METRIC_OBJECT_SEGMENT;
     case TARGET_THUMB:
-    case TARGET_STILL: return METRIC_OBJECT_THUMB;
-    case TARGET_TIME: return METRIC_OBJECT_TIME;
-    default: return METRIC_OBJECT_OTHER;
+    case TARGET_STILL:
+        return METRIC_OBJECT_THUMB;
+    case TARGET_TIME:
+        return METRIC_OBJECT_TIME;
+    default:
+        return METRIC_OBJECT_OTHER;
     }
 }
 
@@ -417,7 +435,7 @@ static bool native_miss(struct request *r, enum store_miss *miss)
                      (const char *)t->rep.p, t->rep.n, t->number);
     r->home = a.home;
     *miss = a.source == STREAM_HERE || r->front->loop->conf->edge.upstream_n == 0 ? STORE_NONE
-                                                                                   : STORE_FETCH;
+                                                                                  : STORE_FETCH;
     if (t->kind != TARGET_SEGMENT)
         return true;
     switch (a.where) {
@@ -546,8 +564,9 @@ static void route(struct request *r)
         answer_time(r);
         return;
     }
-    if (t->app.p == NULL || t->kind == TARGET_TIER || t->kind == TARGET_RESERVED ||
-        t->kind == TARGET_WATCH || (app = find_app(r->front->loop->conf, t->app)) == NULL) {
+    if (t->app.p == NULL || t->token.p != NULL || t->kind == TARGET_TIER ||
+        t->kind == TARGET_RESERVED || t->kind == TARGET_WATCH ||
+        (app = find_app(r->front->loop->conf, t->app)) == NULL) {
         answer_error(r, 404);
         return;
     }
@@ -643,9 +662,7 @@ int request_take(struct request *r, size_t n, struct h2_slice *s, int max)
     k = gobj_span(view_gobj(r->view), &r->cursor, r->off, r->off + n, v,
                   max < H2_SLICES_MAX ? max : H2_SLICES_MAX);
     for (int i = 0; i < k; i++) {
-        s[i] = (struct h2_slice){ .p = v[i].iov_base,
-                                  .n = v[i].iov_len,
-                                  .own = view_own(r->view) };
+        s[i] = (struct h2_slice){ .p = v[i].iov_base, .n = v[i].iov_len, .own = view_own(r->view) };
         r->off += v[i].iov_len;
     }
     return k;

@@ -48,13 +48,13 @@ struct request_ops {
 /* What is to be sent. */
 struct answer {
     int status;
-    int64_t length;     /* of the body that follows; -1: until it ends */
-    bool no_body;       /* HEAD, 204, 304: the headers of a body, but none */
-    const char *type;   /* content-type, "" for none */
+    int64_t length;   /* of the body that follows; -1: until it ends */
+    bool no_body;     /* HEAD, 204, 304: the headers of a body, but none */
+    const char *type; /* content-type, "" for none */
     const char *cache_control;
-    const char *allow;  /* 405, OPTIONS */
+    const char *allow; /* 405, OPTIONS */
     bool retry_after;
-    char content_range[80]; /* "" for none */
+    char content_range[80];       /* "" for none */
     const struct gobj_head *head; /* of the object it comes from, or NULL */
     uint64_t age_s;
 };
@@ -68,11 +68,11 @@ struct request {
     const struct request_ops *ops;
     const struct http_head *head; /* borrowed */
     struct addr peer;
-    bool admin;                   /* it came in on the admin port */
-    bool wait_complete;           /* HTTP/1.0: no chunks, so the length must be known */
-    uint8_t asked;                /* how often the object went away under us */
+    bool admin;         /* it came in on the admin port */
+    bool wait_complete; /* HTTP/1.0: no chunks, so the length must be known */
+    uint8_t asked;      /* how often the object went away under us */
     enum metric_cache result;
-    enum metric_object object;    /* for the metrics */
+    enum metric_object object; /* for the metrics */
     uint64_t begun_us;
 
     struct target target;
@@ -84,7 +84,7 @@ struct request {
     struct view *view; /* one reference */
     struct view_waiter waiter;
     struct timer timer; /* bounds a wait that the object does not */
-    bool holding;      /* counted as held for its stream */
+    bool holding;       /* counted as held for its stream */
 
     struct answer answer;
     struct blob *blob; /* the body when there is no view */

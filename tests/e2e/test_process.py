@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -198,7 +199,12 @@ def test_the_admin_socket_bears_bad_clients(launch):
 
 
 def test_the_file_limit_is_raised(launch):
-    f = launch(QUIET).wait_ready()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        f = launch(QUIET).wait_ready()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     for line in open(f"/proc/{f.proc.pid}/limits"):
         if line.startswith("Max open files"):
             soft, hard = line.split()[3:5]
@@ -211,7 +217,7 @@ def test_there_is_a_thread_per_loop(launch):
         open(f"/proc/{f.proc.pid}/task/{t}/comm").read().strip()
         for t in os.listdir(f"/proc/{f.proc.pid}/task")
     }
-    assert names == {"freshet", "loop-0", "loop-1"}
+    assert names == {"freshet", "log", "loop-0", "loop-1"}
 
 
 def test_fifty_reloads_under_connections_lose_nobody(launch):

@@ -325,6 +325,7 @@ static const struct {
     { "edge: {cache: 64M, limits: {memory: 32M}}", "edge.limits.memory: less than edge.cache" },
     /* YAML */
     { "a: &x 1\nb: *x", "t.yaml:1:7: anchors and aliases" },
+    { "loops: *x", "t.yaml:1:9: anchors and aliases" },
     { "a: !!str 1", "tags (!) are not used here" },
     { "loops: 1\n---\nloops: 2", "t.yaml:2:1: a second document" },
     { "edge: {", "YAML: " },

@@ -187,7 +187,7 @@ static void what_cannot_be_bound_changes_nothing(void **state)
     /* Sharing on our side alone would let us in there too. */
     assert_int_equal(sock_listen_tcp("127.0.0.1", &port, true, &fd, &err), ST_OK);
     assert_int_equal(reload(&p, "loops: 2\nedge: {listen: ['127.0.0.1:0']}\n"), ST_OK);
-    (void)strcpy(before, now(&p));
+    (void)snprintf(before, sizeof before, "%s", now(&p));
     opens = closes = 0;
     assert_int_equal(
         reload(&p, "edge: {listen: ['127.0.0.1:0', 'unix:%s/t', '127.0.0.1:%u']}\n", dir, port),

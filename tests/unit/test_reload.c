@@ -13,7 +13,8 @@
 
 /* What the parts were asked, in order: "prepare a, prepare b, ..." */
 static char said[1000];
-static const char *failing; /* "prepare b" */
+static const char *failing;   /* "prepare b" */
+static const int *on_its_way; /* hops that a letter still has before it */
 
 static enum st say(const char *what, const char *who, struct err *err)
 {
@@ -58,6 +59,7 @@ static enum st say(const char *what, const char *who, struct err *err)
     static void x##_stop(struct process *p, void **mine, struct loop *l)                    \
     {                                                                                       \
         (void)p, (void)mine;                                                                \
+        CHECK(on_its_way == NULL || *on_its_way == 0);                                      \
         (void)say(l->index == 0 ? "stop0" : "stop1", #x, NULL);                             \
     }                                                                                       \
     static void x##_fini(struct process *p, void **mine)                                    \
@@ -224,15 +226,17 @@ static void hop(struct loop *l, struct mail *m)
         mailbox_post(&e->p->loop[1 - l->index]->mailbox, m);
 }
 
-static void letters_between_loops_do_not_outlive_them(void **state)
+static void letters_between_loops_arrive_before_the_parts_stop(void **state)
 {
     struct process p;
     struct echo e = { .mail.deliver = hop, .p = &p, .hops = 1000000 };
 
     (void)state;
     assert_int_equal(start(&p, "loops: 2\n"), ST_OK);
+    on_its_way = &e.hops;
     mailbox_post(&p.loop[0]->mailbox, &e.mail);
     process_stop(&p);
+    on_its_way = NULL;
     assert_int_equal(e.hops, 0);
 }
 
@@ -257,7 +261,7 @@ int main(void)
         cmocka_unit_test(all_commit_and_every_loop_has_it),
         cmocka_unit_test(one_that_cannot_stops_all),
         cmocka_unit_test(a_start_that_fails_leaves_nothing),
-        cmocka_unit_test(letters_between_loops_do_not_outlive_them),
+        cmocka_unit_test(letters_between_loops_arrive_before_the_parts_stop),
     };
 
     return cmocka_run_group_tests(tests, make_file, remove_file);
