@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -104,11 +105,12 @@ static inline void world_open(struct world *w, const char *limits)
     world_open_with(w, limits, "");
 }
 
-static inline void world_close(struct world *w)
+static inline void world_close_early(struct world *w) { fetch_loop_stop(&w->l); }
+
+static inline void world_close_late(struct world *w)
 {
     const struct conf *c = w->conf;
 
-    fetch_loop_stop(&w->l);
     store_loop_stop(&w->l);
     assert_int_equal(loop_turn_nowait(&w->l), ST_OK);
     store_free(&w->store);
@@ -116,8 +118,15 @@ static inline void world_close(struct world *w)
     loop_fini(&w->l);
     metrics_free(&w->l.metrics);
     conf_unref(&c);
-    (void)close(w->origin.fd);
+    if (w->origin.fd >= 0)
+        (void)close(w->origin.fd);
     clock_use(NULL);
+}
+
+static inline void world_close(struct world *w)
+{
+    world_close_early(w);
+    world_close_late(w);
 }
 
 /* Real seconds, for "this takes too long": the loop's clock stands still. */
@@ -226,6 +235,7 @@ static inline int accept_one(struct world *w, struct server *s)
     int fd = -1;
 
     TURN_UNTIL(w, (fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)); /* said is sent */
     return fd;
 }
 

@@ -111,12 +111,716 @@ static void a_body_that_ends_early_is_never_complete(void **state)
     }
 }
 
+/* Asks for key, takes the request and answers with these bytes. */
+static struct view *answer(struct world *w, const char *key, int *fd, const char *bytes)
+{
+    struct view *v = want(w, key);
+
+    *fd = accept_one(w, &w->origin);
+    (void)read_request(w, *fd);
+    say(w, *fd, bytes);
+    return v;
+}
+
+static void two_who_ask_are_one_request(void **state)
+{
+    struct world w;
+    struct view *a, *b;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    a = want(&w, "/vod/a");
+    b = want(&w, "/vod/a");
+    assert_ptr_equal(a, b);
+    fd = accept_one(&w, &w.origin);
+    assert_true(nobody_connects(&w, &w.origin));
+    (void)read_request(&w, fd);
+    say(&w, fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"e\"\r\n\r\n");
+    IS(a, COMPLETE);
+    let_go(&a);
+    let_go(&b);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void every_cut_of_an_answer_gives_the_same_body(void **state)
+{
+    static const char bytes[] =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: \"e\"\r\n\r\n"
+        "5\r\nhello\r\n7;x=y\r\n, world\r\n0\r\nX: y\r\n\r\n";
+
+    (void)state;
+    for (size_t cut = 1; cut < sizeof bytes - 1; cut++) {
+        struct world w;
+        struct view *v;
+        char part[sizeof bytes];
+        int fd;
+
+        memcpy(part, bytes, cut);
+        part[cut] = '\0';
+        world_open(&w, "");
+        v = answer(&w, "/vod/a", &fd, part);
+        say(&w, fd, bytes + cut);
+        IS(v, COMPLETE);
+        assert_string_equal(body_of(v), "hello, world");
+        let_go(&v);
+        hang_up(&w, &fd);
+        world_close(&w);
+    }
+}
+
+static void a_body_that_ends_with_the_connection_is_not_kept(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd,
+               "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nCache-Control: max-age=60\r\n\r\nhello");
+    IS(v, STREAMING);
+    assert_false(gobj_is_dead(view_gobj(v))); /* those who come now may join */
+    hang_up(&w, &fd);
+    IS(v, COMPLETE);
+    assert_string_equal(body_of(v), "hello");
+    assert_true(gobj_is_dead(view_gobj(v)));
+    let_go(&v);
+    world_close(&w);
+}
+
+static void a_body_that_ends_with_a_reset_fails(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\n\r\nhello");
+    reset(&w, &fd);
+    IS(v, FAILED);
+    let_go(&v);
+    world_close(&w);
+}
+
+static void bytes_past_the_length_are_not_of_the_body(void **state)
+{
+    struct world w;
+    struct view *v, *next;
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd,
+               "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"e\"\r\n\r\nhello"
+               "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+    IS(v, COMPLETE);
+    assert_string_equal(body_of(v), "hello");
+    is_closed(&w, fd);
+    next = want(&w, "/vod/b");
+    other = accept_one(&w, &w.origin); /* a connection that is out of step is not used again */
+    let_go(&v);
+    let_go(&next);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    world_close(&w);
+}
+
+static void what_http_does_not_allow_is_a_bad_gateway(void **state)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+        "HTTP/1.1 101 Switching\r\n\r\n",
+        "HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/9\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+        "SSH-2.0-x\r\n\r\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct world w;
+        struct view *v;
+        int fd;
+
+        world_open(&w, "");
+        v = answer(&w, "/vod/a", &fd, answers[i]);
+        is_negative(v, 502);
+        let_go(&v);
+        hang_up(&w, &fd);
+        world_close(&w);
+    }
+}
+
+static void a_missing_page_is_remembered_for_a_moment(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "    not_found_ttl: 500ms\n");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone");
+    is_negative(v, 404);
+    pass_time(&w, 400 * MS_US);
+    assert_false(gobj_is_dead(view_gobj(v)));
+    pass_time(&w, 200 * MS_US);
+    assert_true(gobj_is_dead(view_gobj(v)));
+    let_go(&v);
+    v = want(&w, "/vod/a"); /* the page was drained: the same connection serves */
+    assert_non_null(strstr(read_request(&w, fd), "GET /vod/a "));
+    say(&w, fd,
+        "HTTP/1.1 410 Gone\r\nCache-Control: max-age=5\r\nETag: \"x\"\r\nContent-Length: "
+        "0\r\n\r\n");
+    is_negative(v, 410);
+    pass_time(&w, 4 * SEC_US);
+    assert_false(gobj_is_dead(view_gobj(v)));
+    pass_time(&w, 2 * SEC_US);
+    assert_true(gobj_is_dead(view_gobj(v)));
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void failures_are_passed_on_and_soon_forgotten(void **state)
+{
+    static const struct {
+        const char *answer;
+        int status;
+    } t[] = {
+        { "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", 500 },
+        { "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", 503 },
+        { "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403 },
+        { "HTTP/1.1 300 Many\r\nContent-Length: 0\r\n\r\n", 502 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+        struct world w;
+        struct view *v;
+        int fd;
+
+        world_open(&w, "");
+        v = answer(&w, "/vod/a", &fd, t[i].answer);
+        is_negative(v, t[i].status);
+        if (t[i].status == 503)
+            assert_string_equal(gobj_head(view_gobj(v))->fields, "retry-after: 7\r\n");
+        pass_time(&w, 200 * MS_US);
+        assert_false(gobj_is_dead(view_gobj(v)));
+        pass_time(&w, 250 * MS_US);
+        assert_true(gobj_is_dead(view_gobj(v)));
+        let_go(&v);
+        hang_up(&w, &fd);
+        world_close(&w);
+    }
+}
+
+static void an_origin_that_refuses_is_a_bad_gateway(void **state)
+{
+    struct world w;
+    struct view *v;
+
+    (void)state;
+    w.origin = server_open();
+    (void)close(w.origin.fd);
+    w.origin.fd = -1;
+    world_open_with(&w, "", "");
+    v = want(&w, "/vod/a");
+    TURN_UNTIL(&w, state_of(v) == GOBJ_NEGATIVE);
+    is_negative(v, 502);
+    assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_CONNECT]), 1);
+    assert_int_equal(COUNT(&w, upstream_requests[METRIC_UPSTREAM_ERROR]), 1);
+    let_go(&v);
+    world_close(&w);
+}
+
+static void an_app_without_an_origin_has_nothing(void **state)
+{
+    struct world w;
+    struct view *v;
+
+    (void)state;
+    world_open(&w, "");
+    v = want(&w, "/other/a");
+    settle(&w);
+    is_negative(v, 404);
+    let_go(&v);
+    world_close(&w);
+}
+
+static void an_origin_that_does_not_answer_in_time_is_given_up(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "    response_timeout: 3s\n");
+    v = want(&w, "/vod/a");
+    fd = accept_one(&w, &w.origin);
+    (void)read_request(&w, fd);
+    pass_time(&w, 2500 * MS_US);
+    IS(v, FETCHING);
+    pass_time(&w, 800 * MS_US);
+    is_negative(v, 504);
+    is_closed(&w, fd);
+    assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_TIMEOUT]), 1);
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void a_body_that_stands_still_is_given_up(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "    fill_stall: 3s\n");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhel");
+    pass_time(&w, 2500 * MS_US);
+    say(&w, fd, "lo"); /* this moves the deadline */
+    pass_time(&w, 2500 * MS_US);
+    IS(v, STREAMING);
+    pass_time(&w, 800 * MS_US);
+    IS(v, FAILED);
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void an_answer_that_is_somebodys_is_not_shared(void **state)
+{
+    static const char *const heads[] = { "Set-Cookie: a=b\r\n", "Cache-Control: private\r\n",
+                                         "Cache-Control: no-store\r\n", "Vary: Cookie\r\n", "" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        struct world w;
+        struct view *v, *later;
+        char bytes[256];
+        int fd, other;
+
+        world_open(&w, "");
+        (void)snprintf(bytes, sizeof bytes, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n%s\r\nhel",
+                       heads[i]);
+        v = answer(&w, "/vod/a", &fd, bytes);
+        IS(v, STREAMING);
+        assert_false(gobj_head(view_gobj(v))->shared);
+        assert_null(strstr(gobj_head(view_gobj(v))->fields, "cookie"));
+        later = want(&w, "/vod/a");
+        assert_ptr_not_equal(v, later);
+        other = accept_one(&w, &w.origin);
+        say(&w, fd, "lo"); /* those who waited get all of it */
+        IS(v, COMPLETE);
+        assert_string_equal(body_of(v), "hello");
+        IS(later, FETCHING);
+        let_go(&v);
+        let_go(&later);
+        hang_up(&w, &fd);
+        hang_up(&w, &other);
+        world_close(&w);
+    }
+}
+
+static void redirects_are_passed_on(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd,
+               "HTTP/1.1 301 Moved\r\nLocation: /vod/b\r\nCache-Control: max-age=60\r\n"
+               "Content-Length: 7\r\n\r\nthere->");
+    IS(v, COMPLETE);
+    assert_int_equal(gobj_head(view_gobj(v))->status, 301);
+    assert_string_equal(gobj_head(view_gobj(v))->fields, "location: /vod/b\r\n");
+    assert_string_equal(body_of(v), "");
+    assert_false(gobj_is_dead(view_gobj(v)));
+    let_go(&v);
+    v = want(&w, "/vod/c");
+    (void)read_request(&w, fd);
+    say(&w, fd, "HTTP/1.1 302 Found\r\nLocation: /vod/b\r\nContent-Length: 0\r\n\r\n");
+    IS(v, COMPLETE);
+    assert_true(gobj_is_dead(view_gobj(v)));
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void what_is_too_large_is_refused(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+    char *big = malloc(600000);
+
+    (void)state;
+    assert_non_null(big);
+    memset(big, 'x', 599999);
+    big[599999] = '\0';
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 8388609\r\n\r\n");
+    is_negative(v, 502);
+    assert_int_equal(COUNT(&w, limit_hits[METRIC_LIMIT_OBJECT_BYTES]), 1);
+    let_go(&v);
+    hang_up(&w, &fd);
+    store_set_limits(w.store, 64 << 20, 500000);
+    v = answer(&w, "/vod/b", &fd, "HTTP/1.1 200 OK\r\nETag: \"e\"\r\n\r\n");
+    say(&w, fd, big);
+    IS(v, FAILED); /* it had not said how large it is */
+    assert_int_equal(COUNT(&w, limit_hits[METRIC_LIMIT_OBJECT_BYTES]), 2);
+    assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_SIZE]), 2);
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+    free(big);
+}
+
+static void without_memory_it_waits_and_goes_on(void **state)
+{
+    static const char *const framing[] = { "Content-Length: 40000\r\n",
+                                           "Transfer-Encoding: chunked\r\n" };
+    char *body = malloc(40001);
+
+    (void)state;
+    assert_non_null(body);
+    memset(body, 'x', 40000);
+    body[40000] = '\0';
+    for (int i = 0; i < 4; i++) {
+        struct world w;
+        struct view *v;
+        char head[128];
+        int fd;
+
+        world_open(&w, "    fill_stall: 3s\n");
+        (void)snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nETag: \"e\"\r\n%s\r\n%s",
+                       framing[i % 2], i % 2 == 0 ? "" : "9c40\r\n");
+        mem_pool_set_limit(&w.pool, 1);
+        v = answer(&w, "/vod/a", &fd, head);
+        say(&w, fd, body);
+        if (i % 2 == 1)
+            say(&w, fd, "\r\n0\r\n\r\n");
+        IS(v, STREAMING);
+        assert_string_equal(body_of(v), "");
+        pass_time(&w, 1000 * MS_US);
+        IS(v, STREAMING);
+        assert_int_equal(COUNT(&w, limit_hits[METRIC_LIMIT_MEMORY]), 1);
+        if (i < 2) {
+            mem_pool_set_limit(&w.pool, 64 << 20);
+            pass_time(&w, 50 * MS_US);
+            IS(v, COMPLETE);
+            assert_int_equal(strlen(body_of(v)), 40000);
+        } else {
+            for (int k = 0; k < 60; k++)
+                pass_time(&w, 50 * MS_US);
+            IS(v, FAILED);
+            assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_MEMORY]), 1);
+        }
+        let_go(&v);
+        hang_up(&w, &fd);
+        world_close(&w);
+    }
+    free(body);
+}
+
+static void an_object_that_is_unlinked_ends_its_fill(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd,
+               "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\n\r\nhello");
+    store_unlink(&w.l, view_gobj(v));
+    IS(v, FAILED);
+    is_closed(&w, fd);
+    assert_int_equal(fetch_fills(&w.l), 0);
+    let_go(&v);
+    v = want(&w, "/vod/b");
+    settle(&w);
+    store_unlink(&w.l, view_gobj(v)); /* before there is a head */
+    IS(v, FAILED);
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void the_end_of_the_loop_ends_what_is_under_way(void **state)
+{
+    struct world w;
+    struct view *a, *b;
+    struct gobj *oa, *ob;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    a = answer(&w, "/vod/a", &fd,
+               "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\n\r\nhello");
+    b = want(&w, "/vod/b");
+    settle(&w);
+    oa = gobj_ref(view_gobj(a));
+    ob = gobj_ref(view_gobj(b));
+    let_go(&a);
+    let_go(&b);
+    world_close_early(&w);
+    assert_int_equal(gobj_now(oa).state, GOBJ_FAILED);
+    assert_int_equal(gobj_now(ob).state, GOBJ_FAILED);
+    gobj_unref(&oa);
+    gobj_unref(&ob);
+    world_close_late(&w);
+    (void)close(fd);
+}
+
+/* --- connections --- */
+
+static void a_connection_is_used_again(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    for (int i = 0; i < 3; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "/vod/%d", i);
+        v = want(&w, key);
+        if (i == 0)
+            fd = accept_one(&w, &w.origin);
+        assert_non_null(strstr(read_request(&w, fd), key));
+        say(&w, fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+        IS(v, COMPLETE);
+        let_go(&v);
+    }
+    assert_true(nobody_connects(&w, &w.origin));
+    pass_time(&w, 29 * SEC_US);
+    assert_int_equal(recv(fd, &(char){ 0 }, 1, 0), -1);
+    pass_time(&w, 2 * SEC_US);
+    is_closed(&w, fd);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void a_connection_that_is_to_be_closed_is_not_used_again(void **state)
+{
+    static const char *const answers[] = {
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct world w;
+        struct view *v;
+        int fd;
+
+        world_open(&w, "");
+        v = answer(&w, "/vod/a", &fd, answers[i]);
+        IS(v, COMPLETE);
+        is_closed(&w, fd);
+        let_go(&v);
+        hang_up(&w, &fd);
+        world_close(&w);
+    }
+}
+
+static void a_kept_connection_that_dies_is_tried_once_more(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    let_go(&v);
+    v = want(&w, "/vod/b");
+    (void)read_request(&w, fd);
+    hang_up(&w, &fd); /* instead of an answer */
+    other = accept_one(&w, &w.origin);
+    assert_non_null(strstr(read_request(&w, other), "GET /vod/b "));
+    IS(v, FETCHING);
+    hang_up(&w, &other); /* a new connection: this is the origin's failure */
+    is_negative(v, 502);
+    assert_true(nobody_connects(&w, &w.origin));
+    assert_int_equal(COUNT(&w, upstream_requests[METRIC_UPSTREAM_ERROR]), 1);
+    let_go(&v);
+    world_close(&w);
+}
+
+static void no_more_connections_than_allowed_and_no_longer_queue(void **state)
+{
+    struct world w;
+    struct view *v[4];
+    int fd[2];
+    char key[16];
+
+    (void)state;
+    world_open(&w, "    upstream_connections: 2\n    pending_lookups: 1\n");
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(key, sizeof key, "/vod/%d", i);
+        v[i] = want(&w, key);
+        if (i < 2)
+            fd[i] = accept_one(&w, &w.origin);
+    }
+    assert_true(nobody_connects(&w, &w.origin));
+    is_negative(v[3], 503);
+    assert_int_equal(COUNT(&w, limit_hits[METRIC_LIMIT_PENDING_LOOKUPS]), 1);
+    IS(v[2], FETCHING);
+    (void)read_request(&w, fd[1]);
+    say(&w, fd[1], "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    assert_non_null(strstr(read_request(&w, fd[1]), "GET /vod/2 ")); /* its turn */
+    say(&w, fd[1], "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    IS(v[2], COMPLETE);
+    hang_up(&w, &fd[0]);
+    hang_up(&w, &fd[1]);
+    for (int i = 0; i < 4; i++)
+        let_go(&v[i]);
+    world_close(&w);
+}
+
+static void a_long_page_nobody_wants_costs_the_connection(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 100000\r\n\r\n");
+    is_negative(v, 404);
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    v = answer(&w, "/vod/b", &fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n");
+    pass_time(&w, 1500 * MS_US); /* drained for a while */
+    assert_int_equal(recv(fd, &(char){ 0 }, 1, 0), -1);
+    pass_time(&w, 1500 * MS_US);
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void an_origin_that_keeps_failing_is_left_alone(void **state)
+{
+    struct world w;
+    struct view *v;
+    char key[16];
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(key, sizeof key, "/vod/%d", i);
+        v = answer(&w, key, &fd,
+                   "HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        is_negative(v, 500);
+        let_go(&v);
+        hang_up(&w, &fd);
+    }
+    v = want(&w, "/vod/x");
+    assert_true(nobody_connects(&w, &w.origin));
+    is_negative(v, 502);
+    let_go(&v);
+    pass_time(&w, 1100 * MS_US);
+    v = want(&w, "/vod/y"); /* one is let through */
+    fd = accept_one(&w, &w.origin);
+    struct view *other = want(&w, "/vod/z");
+    settle(&w);
+    is_negative(other, 502);
+    (void)read_request(&w, fd);
+    say(&w, fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"e\"\r\n\r\n");
+    IS(v, COMPLETE);
+    let_go(&v);
+    let_go(&other);
+    v = want(&w, "/vod/u");
+    (void)read_request(&w, fd); /* and then all are */
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void other_routes_leave_what_is_under_way_alone(void **state)
+{
+    struct world w;
+    struct view *v, *next;
+    struct server second = server_open();
+    struct routes *r;
+    struct conf *c;
+    struct err e;
+    char text[128];
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd,
+               "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\n\r\nhello");
+    int n = snprintf(text, sizeof text, "apps:\n  vod: {origin: \"http://127.0.0.1:%u\"}\n",
+                     (unsigned)second.port);
+
+    assert_int_equal(conf_parse("t", text, (size_t)n, 2, &c, stderr), ST_OK);
+    assert_int_equal(routes_build(c, NULL, NULL, &r, &e), ST_OK);
+    fetch_loop_set_routes(&w.l, r);
+    routes_unref(&r);
+    next = want(&w, "/vod/b");
+    other = accept_one(&w, &second);
+    say(&w, fd, "world");
+    IS(v, COMPLETE);
+    is_closed(&w, fd); /* of no use any more */
+    let_go(&v);
+    let_go(&next);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    (void)close(second.fd);
+    const struct conf *cc = c;
+
+    conf_unref(&cc);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_body_with_a_length_is_filled_while_it_arrives),
         cmocka_unit_test(a_chunked_body_is_complete_with_its_last_chunk),
         cmocka_unit_test(a_body_that_ends_early_is_never_complete),
+        cmocka_unit_test(two_who_ask_are_one_request),
+        cmocka_unit_test(every_cut_of_an_answer_gives_the_same_body),
+        cmocka_unit_test(a_body_that_ends_with_the_connection_is_not_kept),
+        cmocka_unit_test(a_body_that_ends_with_a_reset_fails),
+        cmocka_unit_test(bytes_past_the_length_are_not_of_the_body),
+        cmocka_unit_test(what_http_does_not_allow_is_a_bad_gateway),
+        cmocka_unit_test(a_missing_page_is_remembered_for_a_moment),
+        cmocka_unit_test(failures_are_passed_on_and_soon_forgotten),
+        cmocka_unit_test(an_origin_that_refuses_is_a_bad_gateway),
+        cmocka_unit_test(an_app_without_an_origin_has_nothing),
+        cmocka_unit_test(an_origin_that_does_not_answer_in_time_is_given_up),
+        cmocka_unit_test(a_body_that_stands_still_is_given_up),
+        cmocka_unit_test(an_answer_that_is_somebodys_is_not_shared),
+        cmocka_unit_test(redirects_are_passed_on),
+        cmocka_unit_test(what_is_too_large_is_refused),
+        cmocka_unit_test(without_memory_it_waits_and_goes_on),
+        cmocka_unit_test(an_object_that_is_unlinked_ends_its_fill),
+        cmocka_unit_test(the_end_of_the_loop_ends_what_is_under_way),
+        cmocka_unit_test(a_connection_is_used_again),
+        cmocka_unit_test(a_connection_that_is_to_be_closed_is_not_used_again),
+        cmocka_unit_test(a_kept_connection_that_dies_is_tried_once_more),
+        cmocka_unit_test(no_more_connections_than_allowed_and_no_longer_queue),
+        cmocka_unit_test(a_long_page_nobody_wants_costs_the_connection),
+        cmocka_unit_test(an_origin_that_keeps_failing_is_left_alone),
+        cmocka_unit_test(other_routes_leave_what_is_under_way_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
