@@ -82,6 +82,8 @@ static inline void note_plain(int is_flag)
 #else
     #define atomic_load_explicit(p, mo) (note_plain(IS_FLAG(p)), __atomic_load_n(p, mo))
     #define atomic_store_explicit(p, v, mo) (note_plain(IS_FLAG(p)), __atomic_store_n(p, v, mo))
+    #undef atomic_init
+    #define atomic_init(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 #endif
 #define mailbox_push(mb, m) count_push(mb, m)
 #define mailbox_signal(mb) count_signal(mb)
