@@ -203,6 +203,7 @@ http {{
   open_file_cache max=1000 inactive=600s;
   keepalive_requests 1000000000; keepalive_timeout 600s;
   http2_max_concurrent_streams 128;
+  http2_chunk_size 128k;
   proxy_cache_path {self.dir}/cache levels=1 keys_zone=z:8m max_size=1g inactive=1d use_temp_path=off;
   upstream origin {{ server 127.0.0.1:{self.origin_port}; keepalive 64; }}
   server {{
