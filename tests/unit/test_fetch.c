@@ -587,7 +587,7 @@ static void a_connection_is_used_again(void **state)
 {
     struct world w;
     struct view *v;
-    int fd;
+    int fd = -1;
 
     (void)state;
     world_open(&w, "");
