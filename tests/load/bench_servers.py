@@ -381,11 +381,13 @@ apps:
         until = time.monotonic() + 20
         while time.monotonic() < until:
             self.alive()
-            r = subprocess.run([self.program, "listeners", "--runtime-dir", self.dir / "run"],
-                               capture_output=True, text=True)
+            r = subprocess.run(
+                [self.program, "listeners", "--json", "--runtime-dir", self.dir / "run"],
+                capture_output=True, text=True)
             if r.returncode == 0:
-                edge = {x["configured"]: x["actual"] for x in json.loads(r.stdout)
-                        if x["section"] == "edge"}
+                edge = {x["configured"]: x["actual"] 
+                        for x in json.loads(r.stdout)["listeners"]
+                        if x["section"] == "edge.listen"}
                 clear, tls = edge["http://127.0.0.1:0"], edge["https://127.0.0.1:0"]
                 return {"h1": clear.rstrip("/"), "h2c": clear.rstrip("/"), "tls": tls.rstrip("/")}
             time.sleep(0.05)
