@@ -114,6 +114,10 @@ struct conf {
         uint64_t cache_bytes;
         struct conf_edge_limits limits;
     } edge;
+    struct {
+        uint32_t workers;
+        uint64_t chunk_us;
+    } encode;
     const struct conf_app *apps;
     size_t apps_n;
 };

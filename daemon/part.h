@@ -16,6 +16,8 @@
 #ifndef DAEMON_PART_H
 #define DAEMON_PART_H
 
+#include <sys/types.h>
+
 #include "core/conf.h"
 #include "core/loop.h"
 #include "core/status.h"
@@ -32,6 +34,10 @@ struct part {
     void (*abort)(struct process *p, void **mine);
     void (*loop_stop)(struct process *p, void **mine, struct loop *l);
     void (*fini)(struct process *p, void **mine);
+    /* The main thread's own turns: what is due at now_us (monotonic); returns when it wants the
+     * next one, UINT64_MAX for never. And a child of ours that has ended, as by waitpid(). */
+    uint64_t (*tick)(struct process *p, void **mine, uint64_t now_us);
+    void (*child_ended)(struct process *p, void **mine, pid_t pid, int status);
 }; /* each may be NULL */
 
 enum { PARTS_MAX = 16 };

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "core/check.h"
@@ -261,4 +262,34 @@ enum st process_reload(struct process *p, const char *file, FILE *report,
     }
     commit_parts(p, fresh);
     return ST_OK;
+}
+
+/* ---- the main thread's turns ---- */
+
+int process_tick(struct process *p, int most)
+{
+    uint64_t now_us = clock_mono_us(), next_us = UINT64_MAX;
+
+    for (int i = 0; p->parts[i] != NULL; i++) {
+        uint64_t at = UINT64_MAX;
+
+        if (p->parts[i]->tick != NULL)
+            at = p->parts[i]->tick(p, &p->part[i], now_us);
+        if (at < next_us)
+            next_us = at;
+    }
+    if (next_us == UINT64_MAX || next_us > now_us + (uint64_t)most * MS_US)
+        return most;
+    return next_us > now_us ? (int)((next_us - now_us) / MS_US) + 1 : 0;
+}
+
+void process_reap(struct process *p)
+{
+    pid_t pid;
+    int status;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (int i = 0; p->parts[i] != NULL; i++)
+            if (p->parts[i]->child_ended != NULL)
+                p->parts[i]->child_ended(p, &p->part[i], pid, status);
 }

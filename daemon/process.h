@@ -49,6 +49,10 @@ MUST_USE enum st process_reload(struct process *p, const char *file, FILE *repor
                                 void (*changed)(void *arg, const struct conf_change *ch),
                                 void *arg);
 
+/* The parts' own turns; when the next one is wanted, in ms for poll(2): at most `most`. */
+int process_tick(struct process *p, int most);
+void process_reap(struct process *p); /* SIGCHLD */
+
 /* What `freshet check` does after reading the file: every part's check(). */
 MUST_USE enum st process_check(const struct part *const *parts, const struct conf *c, FILE *report);
 

@@ -182,6 +182,7 @@ static int open_signals(void)
     sigset_t set;
 
     (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCHLD);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
@@ -214,6 +215,9 @@ static bool take_signal(struct server *s)
         case SIGHUP:
             json_decref(reload(s));
             break;
+        case SIGCHLD:
+            process_reap(&s->process);
+            break;
         case SIGUSR1:
             log_status(s);
             break;
@@ -235,7 +239,8 @@ static void serve(struct server *s)
         nfds_t n = admin_polls(&s->admin, polls);
 
         polls[n] = (struct pollfd){ .fd = s->signals, .events = POLLIN };
-        if (poll(polls, n + 1, 1000) < 0) /* a second: the patience with admin clients */
+        /* a second: the patience with admin clients */
+        if (poll(polls, n + 1, process_tick(&s->process, 1000)) < 0)
             continue;
         admin_serve(&s->admin, polls, n);
         if (polls[n].revents != 0)

@@ -1,0 +1,243 @@
+#include "daemon/workers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/listen.h"
+#include "core/log.h"
+#include "daemon/observe.h"
+#include "daemon/process.h"
+
+enum { WORKER_FD = 3, BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, LIVED_S = 10 };
+
+struct worker {
+    pid_t pid; /* 0: not running */
+    int fd;
+    struct addr_sock addr;
+    char path[ADDR_TEXT_MAX];
+    uint64_t started_us;
+    uint64_t start_at_us; /* when it is not running */
+    uint64_t backoff_ms;
+};
+
+struct workers {
+    unsigned n;
+    bool stopping;
+    char program[512];
+    char log_level[16];
+    struct worker w[WORKERS_MAX];
+};
+
+static struct workers *workers_of(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &workers_part)
+            return p->part[i];
+    return NULL;
+}
+
+unsigned workers_count(const struct process *p)
+{
+    struct workers *ws = workers_of(p);
+
+    return ws != NULL ? ws->n : 0;
+}
+
+const struct addr_sock *workers_addr(const struct process *p, unsigned i)
+{
+    struct workers *ws = workers_of(p);
+
+    CHECK(ws != NULL && i < ws->n);
+    return &ws->w[i].addr;
+}
+
+/* --- one worker --- */
+
+/* Between fork and exec of a process with threads: system calls only. */
+_Noreturn static void become_worker(const struct workers *ws, const struct worker *w, pid_t parent)
+{
+    static char name[] = "freshet-encode";
+    char *const argv[] = { name, NULL };
+    const struct rlimit no_core = { 0, 0 }, few_files = { 1024, 1024 };
+    sigset_t none;
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it died before that call */
+        _exit(0);
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)setrlimit(RLIMIT_CORE, &no_core);
+    (void)setrlimit(RLIMIT_NOFILE, &few_files);
+    if (w->fd == WORKER_FD) {
+        if (fcntl(WORKER_FD, F_SETFD, 0) != 0)
+            _exit(126);
+    } else if (dup2(w->fd, WORKER_FD) < 0) {
+        _exit(126);
+    }
+    (void)execv(ws->program, argv);
+    _exit(127);
+}
+
+static void start(struct process *p, struct workers *ws, struct worker *w, uint64_t now_us)
+{
+    pid_t self = getpid(), pid = fork();
+
+    if (pid == 0)
+        become_worker(ws, w, self);
+    w->started_us = now_us;
+    if (pid < 0) {
+        log_error(observe_log(p), LOG_CTX_TEXT(NULL, "error", strerror(errno)), "workers",
+                  "cannot start a worker");
+        w->start_at_us = now_us + BACKOFF_MAX_MS * MS_US;
+        return;
+    }
+    w->pid = pid;
+    log_note(observe_log(p),
+             LOG_CTX_INT(LOG_CTX_INT(NULL, "worker", w - ws->w), "worker_pid", pid), "workers",
+             "started");
+}
+
+static void child_ended(struct process *p, void **mine, pid_t pid, int status)
+{
+    struct workers *ws = *mine;
+    uint64_t now_us = clock_mono_us();
+
+    for (unsigned i = 0; ws != NULL && i < ws->n; i++) {
+        struct worker *w = &ws->w[i];
+
+        if (w->pid != pid)
+            continue;
+        w->pid = 0;
+        if (now_us - w->started_us >= LIVED_S * SEC_US)
+            w->backoff_ms = BACKOFF_MIN_MS;
+        w->start_at_us = now_us + w->backoff_ms * MS_US;
+        w->backoff_ms = w->backoff_ms * 2 < BACKOFF_MAX_MS ? w->backoff_ms * 2 : BACKOFF_MAX_MS;
+        if (ws->stopping)
+            return;
+        const struct log_ctx who = { NULL, "worker", NULL, i }, of = { &who, "worker_pid", NULL, pid };
+        log_warn(observe_log(p),
+                 WIFSIGNALED(status) ? LOG_CTX_INT(&of, "signal", WTERMSIG(status))
+                                     : LOG_CTX_INT(&of, "exit", WEXITSTATUS(status)),
+                 "workers", "ended");
+        return;
+    }
+}
+
+static uint64_t tick(struct process *p, void **mine, uint64_t now_us)
+{
+    struct workers *ws = *mine;
+    uint64_t next_us = UINT64_MAX;
+
+    for (unsigned i = 0; ws != NULL && i < ws->n; i++) {
+        struct worker *w = &ws->w[i];
+
+        if (w->pid != 0)
+            continue;
+        if (w->start_at_us <= now_us)
+            start(p, ws, w, now_us);
+        if (w->pid == 0 && w->start_at_us < next_us)
+            next_us = w->start_at_us;
+    }
+    return next_us;
+}
+
+/* --- the part --- */
+
+/* Beside our own binary, as it is built and installed. */
+static enum st find_program(struct workers *ws, struct err *err)
+{
+    ssize_t n = readlink("/proc/self/exe", ws->program, sizeof ws->program - 32);
+    char *slash;
+
+    if (n <= 0)
+        return err_set(err, ST_EIO, "cannot find out where this program is");
+    ws->program[n] = '\0';
+    slash = strrchr(ws->program, '/');
+    CHECK(slash != NULL);
+    (void)snprintf(slash + 1, 32, "freshet-encode");
+    if (access(ws->program, X_OK) != 0)
+        return err_set(err, ST_ECONF, "encode: %s: %s", ws->program, strerror(errno));
+    return ST_OK;
+}
+
+static enum st open_socket(struct worker *w, unsigned i, const char *dir, struct err *err)
+{
+    enum st st;
+
+    if (snprintf(w->path, sizeof w->path, "%s/worker-%u.sock", dir, i) >= (int)sizeof w->path)
+        return err_set(err, ST_ECONF, "runtime_dir: %s is too long for a socket", dir);
+    st = addr_unix(w->path, &w->addr, err);
+    if (st == ST_OK)
+        st = listen_open(&w->addr, 0600, 1, &w->fd, err);
+    w->backoff_ms = BACKOFF_MIN_MS;
+    return st;
+}
+
+static void fini(struct process *p, void **mine)
+{
+    struct workers *ws = *mine;
+
+    (void)p;
+    *mine = NULL;
+    for (unsigned i = 0; ws != NULL && i < ws->n; i++) {
+        struct worker *w = &ws->w[i];
+
+        if (w->pid != 0) {
+            (void)kill(w->pid, SIGKILL);
+            (void)waitpid(w->pid, NULL, 0);
+        }
+        if (w->fd >= 0) {
+            (void)close(w->fd);
+            (void)unlink(w->path);
+        }
+    }
+    free(ws);
+}
+
+/* `encode.workers` counts from the start of the process on: its key says restart. */
+static enum st prepare(struct process *p, void **mine, const struct conf *fresh, struct err *err)
+{
+    struct workers *ws;
+    enum st st;
+
+    if (p->conf != NULL || fresh->encode.workers == 0)
+        return ST_OK;
+    if ((ws = calloc(1, sizeof *ws)) == NULL)
+        return err_set(err, ST_ENOMEM, "out of memory");
+    *mine = ws;
+    st = find_program(ws, err);
+    while (st == ST_OK && ws->n < fresh->encode.workers) {
+        ws->w[ws->n].fd = -1;
+        st = open_socket(&ws->w[ws->n], ws->n, fresh->runtime_dir, err);
+        ws->n++;
+    }
+    if (st != ST_OK)
+        fini(p, mine);
+    return st;
+}
+
+static void abort_(struct process *p, void **mine)
+{
+    if (p->conf == NULL)
+        fini(p, mine);
+}
+
+const struct part workers_part = {
+    .name = "workers",
+    .prepare = prepare,
+    .abort = abort_,
+    .tick = tick,
+    .child_ended = child_ended,
+    .fini = fini,
+};

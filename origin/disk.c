@@ -1,0 +1,228 @@
+#include "origin/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/loop.h"
+
+struct disk {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    bool stop;
+    struct disk_job *first, **lastp;
+};
+
+static int make_parents(char *path)
+{
+    for (char *p = strchr(path + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
+        int bad;
+
+        *p = '\0';
+        bad = mkdir(path, 0700) != 0 && errno != EEXIST ? errno : 0;
+        *p = '/';
+        if (bad != 0)
+            return bad;
+    }
+    return 0;
+}
+
+static int write_all(int fd, const char *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t w = write(fd, p, n);
+
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0)
+            return errno;
+        p += w;
+        n -= (size_t)w;
+    }
+    return fsync(fd) == 0 ? 0 : errno;
+}
+
+static int sync_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash != NULL && slash != path ? strndup(path, (size_t)(slash - path))
+                                               : strdup(slash != NULL ? "/" : ".");
+    int fd, bad = 0;
+
+    if (dir == NULL)
+        return ENOMEM;
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        bad = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    free(dir);
+    return bad;
+}
+
+static int replace_file(const struct disk_job *job)
+{
+    char *aside;
+    int fd, bad;
+
+    if ((bad = make_parents(job->path)) != 0)
+        return bad;
+    if (asprintf(&aside, "%s.new", job->path) < 0)
+        return ENOMEM;
+    fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bad = fd < 0 ? errno : write_all(fd, job->bytes, job->n);
+    if (fd >= 0 && close(fd) != 0 && bad == 0)
+        bad = errno;
+    if (bad == 0 && rename(aside, job->path) != 0)
+        bad = errno;
+    if (bad != 0)
+        (void)unlink(aside);
+    else
+        bad = sync_parent(job->path);
+    free(aside);
+    return bad;
+}
+
+static void answer(struct disk_job *job, int bad)
+{
+    free(job->path);
+    free(job->bytes);
+    job->path = NULL;
+    job->bytes = NULL;
+    job->sys_err = bad;
+    job->st = bad == 0 ? ST_OK : ST_EIO;
+    mailbox_post(&job->loop->mailbox, &job->mail);
+}
+
+static bool superseded(const struct disk_job *job)
+{
+    for (const struct disk_job *later = job->next; later != NULL; later = later->next)
+        if (strcmp(later->path, job->path) == 0)
+            return true;
+    return false;
+}
+
+/* All that waits, as one list: what is superseded in it shares the fate of its successor. */
+static void do_batch(struct disk_job *list)
+{
+    struct disk_job *waiting = NULL;
+
+    while (list != NULL) {
+        struct disk_job *job = list;
+        bool skip = superseded(job);
+
+        list = list->next;
+        if (skip) {
+            job->next = waiting;
+            waiting = job;
+            continue;
+        }
+        int bad = replace_file(job);
+        for (struct disk_job **p = &waiting; *p != NULL;) {
+            struct disk_job *w = *p;
+
+            if (strcmp(w->path, job->path) != 0) {
+                p = &w->next;
+                continue;
+            }
+            *p = w->next;
+            answer(w, bad);
+        }
+        answer(job, bad);
+    }
+    CHECK(waiting == NULL);
+}
+
+static void *run(void *arg)
+{
+    struct disk *d = arg;
+
+    (void)pthread_setname_np(pthread_self(), "disk");
+    (void)pthread_mutex_lock(&d->lock);
+    for (;;) {
+        struct disk_job *batch = d->first;
+
+        if (batch == NULL && d->stop)
+            break;
+        if (batch == NULL) {
+            (void)pthread_cond_wait(&d->work, &d->lock);
+            continue;
+        }
+        d->first = NULL;
+        d->lastp = &d->first;
+        (void)pthread_mutex_unlock(&d->lock);
+        do_batch(batch);
+        (void)pthread_mutex_lock(&d->lock);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+struct disk *disk_new(void)
+{
+    struct disk *d = calloc(1, sizeof *d);
+
+    if (d == NULL)
+        return NULL;
+    d->lastp = &d->first;
+    (void)pthread_mutex_init(&d->lock, NULL);
+    (void)pthread_cond_init(&d->work, NULL);
+    if (pthread_create(&d->thread, NULL, run, d) != 0) {
+        (void)pthread_cond_destroy(&d->work);
+        (void)pthread_mutex_destroy(&d->lock);
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+void disk_free(struct disk **dp)
+{
+    struct disk *d = *dp;
+
+    *dp = NULL;
+    if (d == NULL)
+        return;
+    (void)pthread_mutex_lock(&d->lock);
+    d->stop = true;
+    (void)pthread_cond_signal(&d->work);
+    (void)pthread_mutex_unlock(&d->lock);
+    (void)pthread_join(d->thread, NULL);
+    (void)pthread_cond_destroy(&d->work);
+    (void)pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+enum st disk_write(struct disk *d, struct disk_job *job, const char *path, const void *bytes,
+                   size_t n)
+{
+    CHECK(job->path == NULL && job->loop != NULL && job->mail.deliver != NULL);
+    job->path = strdup(path);
+    job->bytes = malloc(n + 1);
+    if (job->path == NULL || job->bytes == NULL) {
+        free(job->path);
+        free(job->bytes);
+        job->path = NULL;
+        job->bytes = NULL;
+        return ST_ENOMEM;
+    }
+    if (n > 0)
+        memcpy(job->bytes, bytes, n);
+    job->n = n;
+    job->next = NULL;
+    (void)pthread_mutex_lock(&d->lock);
+    CHECK(!d->stop);
+    *d->lastp = job;
+    d->lastp = &job->next;
+    (void)pthread_cond_signal(&d->work);
+    (void)pthread_mutex_unlock(&d->lock);
+    return ST_OK;
+}

@@ -1,0 +1,127 @@
+#include "origin/spool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+
+void spool_init(struct spool *s, const struct spool_limits *limits)
+{
+    memset(s, 0, sizeof *s);
+    s->limits = *limits;
+    s->next_number = 1;
+    s->needed = 1;
+}
+
+static void free_tag(struct own *o) { free(CONTAINER_OF(o, struct spool_tag, own)); }
+
+static void put_tag(struct spool_tag *t)
+{
+    struct own *own = t != NULL ? &t->own : NULL;
+
+    own_unref(&own);
+}
+
+static void drop_first(struct spool *s)
+{
+    struct spool_tag *t = s->first;
+
+    s->first = t->next;
+    if (s->first == NULL)
+        s->last = NULL;
+    s->bytes -= t->n;
+    t->next = NULL;
+    put_tag(t);
+}
+
+void spool_fini(struct spool *s)
+{
+    while (s->first != NULL)
+        drop_first(s);
+    for (int i = 0; i < SPOOL_HEADERS; i++) {
+        put_tag(s->header[i]);
+        s->header[i] = NULL;
+    }
+}
+
+static struct spool_tag *new_tag(const struct flv_tag *tag)
+{
+    size_t n = FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES;
+    struct spool_tag *t = malloc(sizeof *t + n);
+
+    if (t == NULL)
+        return NULL;
+    own_init(&t->own, free_tag);
+    t->next = NULL;
+    t->ts_ms = tag->ts_ms;
+    t->n = n;
+    flv_tag_head(t->wire, tag->type, tag->ts_ms, tag->n);
+    if (tag->n > 0)
+        memcpy(t->wire + FLV_TAG_HEAD_BYTES, tag->body, tag->n);
+    flv_tag_tail(t->wire + FLV_TAG_HEAD_BYTES + tag->n, tag->n);
+    return t;
+}
+
+/* What nobody needs may stay while it is young and there is room; what is over the byte limit goes
+ * even when it is needed: the next worker then opens a new Period. */
+static void enforce(struct spool *s)
+{
+    while (s->first != NULL && s->first != s->last) {
+        uint32_t age_ms = s->last->ts_ms - s->first->ts_ms;
+        bool old = age_ms < UINT32_C(0x80000000) && age_ms > s->limits.ms;
+
+        if (s->bytes <= s->limits.bytes && !(old && s->first->number < s->needed))
+            return;
+        drop_first(s);
+    }
+}
+
+enum st spool_add(struct spool *s, const struct flv_tag *tag, uint64_t *number)
+{
+    struct spool_tag *t = new_tag(tag);
+
+    if (t == NULL)
+        return ST_ENOMEM;
+    *number = t->number = s->next_number++;
+    if (s->last != NULL)
+        s->last->next = t;
+    else
+        s->first = t;
+    s->last = t;
+    s->bytes += t->n;
+    enforce(s);
+    return ST_OK;
+}
+
+void spool_set_header(struct spool *s, enum spool_header which, struct spool_tag *tag)
+{
+    (void)own_ref(&tag->own);
+    put_tag(s->header[which]);
+    s->header[which] = tag;
+}
+
+void spool_release(struct spool *s, uint64_t number)
+{
+    CHECK(number <= s->next_number);
+    if (number > s->needed)
+        s->needed = number;
+    enforce(s);
+}
+
+uint64_t spool_oldest(const struct spool *s)
+{
+    return s->first != NULL ? s->first->number : s->next_number;
+}
+
+struct spool_tag *spool_find(struct spool *s, uint64_t number)
+{
+    struct spool_tag *t = s->last;
+
+    if (t == NULL || number < s->first->number || number > t->number)
+        return NULL;
+    if (number == t->number) /* the usual one: a live worker asks for the newest */
+        return t;
+    for (t = s->first; t->number < number; t = t->next)
+        ;
+    return t;
+}
