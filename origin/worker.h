@@ -1,0 +1,70 @@
+/* origin/worker.h - a loop's connection to an encoder worker, and the exchanges on it
+ *
+ * Purpose   one HTTP/2 connection per (loop, worker), opened when it is first needed; on it one
+ *           exchange per stream: the request body is FLV that the session offers, the response body
+ *           is records that go to the session as they come. The session decides what an end means.
+ * Order     exchange_start, then ops->record any number of times, then ops->ended once, from the
+ *           loop and never from inside exchange_start or exchange_cancel. After exchange_cancel()
+ *           no op comes.
+ * Owner     the session embeds struct exchange; links belong to the loop's home.
+ * Thread    the home loop.
+ * Errors    exchange_start: ENOMEM, EIO (cannot connect: the worker is not there at all).
+ * Tests     tests/unit/test_worker.c
+ */
+#ifndef ORIGIN_WORKER_H
+#define ORIGIN_WORKER_H
+
+#include <stdbool.h>
+
+#include "core/addr.h"
+#include "core/h2.h"
+#include "core/record.h"
+
+struct loop;
+struct worker_link;
+struct exchange;
+
+struct worker_link *worker_link_new(struct loop *l, const struct addr_sock *addr, unsigned index);
+void worker_link_free(struct worker_link **lp); /* its exchanges end (EXCHANGE_LOST) */
+unsigned worker_link_streams(const struct worker_link *w);
+
+#define EXCHANGE_ENDS(X)                                       \
+    X(DONE, "all records have come")                           \
+    X(REFUSED, "the worker refused the stream")                \
+    X(LOST, "the worker or its connection is gone")            \
+    X(BROKEN, "the worker broke the protocol")
+
+enum exchange_end {
+#define X(n, text) EXCHANGE_##n,
+    EXCHANGE_ENDS(X)
+#undef X
+};
+const char *exchange_end_text(enum exchange_end e);
+
+struct lane;
+struct exchange_ops {
+    void (*record)(struct exchange *x, const struct record_event *ev);
+    void (*ended)(struct exchange *x, enum exchange_end why);
+};
+
+struct exchange {
+    const struct exchange_ops *ops;
+    struct h2_body body; /* the session's: what goes up */
+    /* worker.c's */
+    struct worker_link *link;
+    struct lane *lane;
+    struct exchange *next, **prevp;
+    int status;
+    bool whole;
+    enum st broken;
+    struct record_reader reader;
+};
+
+/* `path` is APP/STREAM; nv are the headers beside the pseudo ones. */
+MUST_USE enum st exchange_start(struct exchange *x, struct worker_link *w, const char *path,
+                                const struct h2_nv *nv, size_t n);
+void exchange_more(struct exchange *x); /* the body has more, or its end */
+void exchange_cancel(struct exchange *x); /* no-op when it is not under way */
+static inline bool exchange_is_on(const struct exchange *x) { return x->link != NULL; }
+
+#endif
