@@ -19,6 +19,7 @@
 #include "edge/upstream.h"
 
 struct up_h1;
+struct up_h2;
 
 /* A server as this loop knows it. */
 struct peer {
@@ -28,7 +29,8 @@ struct peer {
     unsigned fills;        /* that are asking it */
     struct routes *routes; /* holds host */
     const struct route_host *host;
-    struct up_h1 *h1;
+    struct up_h1 *h1; /* one of the two */
+    struct up_h2 *h2;
     struct breaker breaker;
     struct grave grave;
 };
@@ -75,6 +77,8 @@ struct fill {
     bool forget;     /* complete only because the connection ended: not to be kept */
     bool dirty;      /* published and not told */
     unsigned resumes;
+    unsigned rank;    /* native: how far down the list of upstreams we are */
+    int error_status; /* native: one further up has failed so; 0: none */
     uint64_t asked_us;
     uint64_t dry_since_us; /* NO_MEMORY */
     int64_t total;         /* what a 206 says of the whole; -1: nothing */
