@@ -90,7 +90,8 @@ struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, 
         .born_us = now > p.age_us ? now - p.age_us : 0,
         .swr_us = p.while_revalidate_us,
         .sie_us = p.if_error_us,
-        .shared = p.refusal == CACHE_REFUSED_NONE,
+        /* One that is stale at once and has no validator may still be joined while it fills. */
+        .shared = p.refusal == CACHE_REFUSED_NONE || p.refusal == CACHE_REFUSED_USELESS,
         .has_age = kind_of(fl) == GOBJ_OUTSIDE,
     };
     if (kind_of(fl) == GOBJ_MEDIA) { /* named once, never changed */

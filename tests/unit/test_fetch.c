@@ -394,10 +394,31 @@ static void a_body_that_stands_still_is_given_up(void **state)
     world_close(&w);
 }
 
+static void an_answer_that_says_nothing_is_joined_while_it_fills(void **state)
+{
+    struct world w;
+    struct view *v, *joined;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+    IS(v, STREAMING);
+    joined = want(&w, "/vod/a");
+    assert_ptr_equal(v, joined);
+    say(&w, fd, "lo");
+    IS(v, COMPLETE);
+    assert_true(gobj_fresh_until(view_gobj(v)) <= clock_mono_us()); /* asked again next time */
+    let_go(&v);
+    let_go(&joined);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
 static void an_answer_that_is_somebodys_is_not_shared(void **state)
 {
     static const char *const heads[] = { "Set-Cookie: a=b\r\n", "Cache-Control: private\r\n",
-                                         "Cache-Control: no-store\r\n", "Vary: Cookie\r\n", "" };
+                                         "Cache-Control: no-store\r\n", "Vary: Cookie\r\n" };
 
     (void)state;
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
@@ -587,7 +608,7 @@ static void a_connection_is_used_again(void **state)
 {
     struct world w;
     struct view *v;
-    int fd;
+    int fd = -1;
 
     (void)state;
     world_open(&w, "");
@@ -808,6 +829,7 @@ int main(void)
         cmocka_unit_test(an_app_without_an_origin_has_nothing),
         cmocka_unit_test(an_origin_that_does_not_answer_in_time_is_given_up),
         cmocka_unit_test(a_body_that_stands_still_is_given_up),
+        cmocka_unit_test(an_answer_that_says_nothing_is_joined_while_it_fills),
         cmocka_unit_test(an_answer_that_is_somebodys_is_not_shared),
         cmocka_unit_test(redirects_are_passed_on),
         cmocka_unit_test(what_is_too_large_is_refused),
