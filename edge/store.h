@@ -36,13 +36,12 @@ enum { STORE_LOOPS_MAX = 256 };
 
 /* What the store asks of its owner; called on the object's home loop. */
 struct store_ops {
-    /* Somebody wants o: FETCHING, once, just inserted (gobj_prior(o): revalidate that), or
-     * EXPECTED and listed, perhaps more than once. A FETCHING one may be dead by now: those who
-     * wait for it still need an answer. */
+    /* Somebody wants o: FETCHING, just inserted (gobj_prior(o): revalidate that), or EXPECTED and
+     * listed. Not while store_fill() is set; an EXPECTED one without a fill perhaps more than
+     * once. A FETCHING one may be dead by now: those who wait for it still need an answer. */
     void (*want)(void *ctx, struct loop *l, struct gobj *o);
-    /* A COMPLETE object is past its freshness and was served stale: ask upstream meanwhile. Comes
-     * again for every stale hit until gobj_freshen(): one that is under way is the caller's to
-     * know (store_fill()). */
+    /* A COMPLETE object is past its freshness and was served stale: ask upstream meanwhile. Not
+     * while store_fill() is set. */
     void (*refresh)(void *ctx, struct loop *l, struct gobj *o);
     /* The fill of o must end: o was unlinked while it was under way. Clears store_fill(). */
     void (*unlinked)(void *ctx, struct loop *l, struct gobj *o);
