@@ -153,12 +153,14 @@ static const char *reason_text(int status)
 
 static void answer_error(struct request *r, int status)
 {
+    static const char retry_soon[] = "retry-after: 1\r\n";
     char text[96];
     int n = snprintf(text, sizeof text, "%d %s\n", status, reason_text(status));
 
     if (status == 405)
         r->answer.allow = "GET, HEAD, OPTIONS";
-    r->answer.retry_after = status == 503;
+    if (status == 503 && r->answer.lines[0] == '\0')
+        memcpy(r->answer.lines, retry_soon, sizeof retry_soon);
     answer_blob(r, status, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
 }
 
@@ -283,6 +285,8 @@ static void answer_negative(struct request *r)
     const struct gobj_head *h = gobj_head(view_gobj(r->view));
 
     r->result = METRIC_CACHE_NEGATIVE;
+    if (strlen(h->fields) < sizeof r->answer.lines)
+        memcpy(r->answer.lines, h->fields, strlen(h->fields) + 1);
     answer_error(r, h->status); /* lets go of the view */
     own_unref(&held);
 }
