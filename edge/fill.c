@@ -215,7 +215,9 @@ void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_
         return;
     }
     store_notify(o);
-    if (!gobj_is_dead(o))
+    if (ttl_us == 0)
+        store_unlink(f->loop, o); /* a timer would come a turn too late */
+    else
         store_unlink_at(f->loop, o, loop_now(f->loop) + ttl_us);
 }
 
