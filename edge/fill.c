@@ -388,6 +388,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     drop_exchange(fl);
     if (fl->stale != NULL) {
         gobj_freshen(fl->stale, v.fresh_until_us);
+        gobj_reborn(fl->stale, v.born_us);
         if (!v.shared) {
             drop_stale(fl);
             return;
@@ -400,6 +401,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     if (gobj_adopt_prior(o, v.fresh_until_us) != ST_OK) {
         fail_object(f->loop, o);
     } else {
+        gobj_reborn(o, v.born_us);
         store_notify(o);
         store_completed(f->loop, o);
         if (!v.shared)

@@ -246,12 +246,14 @@ static bool not_modified(const struct request *r, const struct gobj_head *h)
 
 static void answer_from(struct request *r, const struct gobj_head *h)
 {
+    uint64_t born = gobj_born(view_gobj(r->view));
+
     r->answer.head = h;
     r->answer.status = h->status;
     r->answer.type = h->content_type;
     r->answer.cache_control = h->cache_control;
-    if (h->has_age && loop_now(r->front->loop) > h->born_us)
-        r->answer.age_s = (loop_now(r->front->loop) - h->born_us) / SEC_US;
+    if (h->has_age && loop_now(r->front->loop) > born)
+        r->answer.age_s = (loop_now(r->front->loop) - born) / SEC_US;
 }
 
 /* True: waits. */
