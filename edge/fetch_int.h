@@ -113,7 +113,7 @@ struct head_text {
 };
 struct verdict {
     bool shared;
-    uint64_t fresh_until_us;
+    uint64_t fresh_until_us, born_us;
 };
 /* What the object is to say and how long: *h borrows from *t. */
 struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, struct gobj_head *h,

@@ -265,7 +265,9 @@ void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_
         return;
     }
     store_notify(o);
-    if (!gobj_is_dead(o))
+    if (ttl_us == 0)
+        store_unlink(f->loop, o); /* a timer would come a turn too late */
+    else
         store_unlink_at(f->loop, o, loop_now(f->loop) + ttl_us);
 }
 
@@ -465,6 +467,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     drop_exchange(fl);
     if (fl->stale != NULL) {
         gobj_freshen(fl->stale, v.fresh_until_us);
+        gobj_reborn(fl->stale, v.born_us);
         if (!v.shared) {
             drop_stale(fl);
             return;
@@ -477,6 +480,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     if (gobj_adopt_prior(o, v.fresh_until_us) != ST_OK) {
         fail_object(f->loop, o);
     } else {
+        gobj_reborn(o, v.born_us);
         store_notify(o);
         store_completed(f->loop, o);
         if (!v.shared)

@@ -373,7 +373,8 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 static void first_bytes(struct conn *c)
 {
     size_t got;
-    enum st st = io_read(&c->io, c->f->read_buf + c->torn, sizeof c->f->read_buf - c->torn, &got);
+    /* no more than HTTP/1 has room for: the rest waits in the socket */
+    enum st st = io_read(&c->io, c->f->read_buf + c->torn, FRONT_HEAD_BYTES - c->torn, &got);
 
     if (st == ST_MORE)
         return;

@@ -32,7 +32,11 @@ struct front {
     _Atomic uint64_t connections;
 };
 
-enum { FRONT_READ_BYTES = 64 << 10, FRONT_POOL_REQUESTS = 256 };
+enum {
+    FRONT_READ_BYTES = 64 << 10,
+    FRONT_HEAD_BYTES = 16 << 10, /* what HTTP/1 takes in at once: a head, or several small ones */
+    FRONT_POOL_REQUESTS = 256,
+};
 
 struct front_listener {
     struct listener ln; /* first: the accept callback casts back */

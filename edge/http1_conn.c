@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "edge/front_int.h"
 
-enum { IN_BYTES = 16 << 10, OUT_HIGH = 256 << 10 };
+enum { IN_BYTES = FRONT_HEAD_BYTES, OUT_HIGH = 256 << 10 };
 
 struct http1_ex {
     struct http1_ex *next; /* spare */
@@ -319,10 +319,7 @@ void http1_input(struct conn *c, const uint8_t *p, size_t n)
     if (!have_ex(c))
         return;
     struct http1_ex *ex = c->h1->ex;
-    if (n > IN_BYTES - ex->len) { /* only the first read of a connection can be that long */
-        conn_close(c, METRIC_CLOSE_HEAD_TOO_LARGE);
-        return;
-    }
+    CHECK(n <= IN_BYTES - ex->len);
     memcpy(ex->in + ex->len, p, n);
     ex->len += n;
     process(c);
