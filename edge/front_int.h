@@ -32,11 +32,9 @@ struct front {
     _Atomic uint64_t connections;
 };
 
-enum {
-    FRONT_READ_BYTES = 64 << 10,
-    FRONT_HEAD_BYTES = 16 << 10, /* what HTTP/1 takes in at once: a head, or several small ones */
-    FRONT_POOL_REQUESTS = 256,
-};
+enum { FRONT_READ_BYTES = 64 << 10, FRONT_POOL_REQUESTS = 256 };
+/* Input of an HTTP/1 connection: the largest head, and the empty lines that may stand before it. */
+enum { HTTP1_IN_BYTES = (16 << 10) + 8 };
 
 struct front_listener {
     struct listener ln; /* first: the accept callback casts back */
