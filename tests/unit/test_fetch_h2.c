@@ -113,10 +113,10 @@ static void exchange(struct upstream *u)
 
         settle(u->w);
         while (u->fd >= 0 && (r = recv(u->fd, in, sizeof in, 0)) > 0)
-            (void)h2_feed(u->h2, in, (size_t)r);
+            (void)(h2_feed(u->h2, in, (size_t)r) == ST_OK);
         if (u->fd < 0)
             continue;
-        (void)h2_pump(u->h2, 1 << 20);
+        (void)(h2_pump(u->h2, 1 << 20) == ST_OK);
         struct outq *q = h2_outq(u->h2);
 
         while (outq_bytes(q) > 0) {
