@@ -253,7 +253,7 @@ const struct conf_key conf_keys[] = {
     { .path = "edge.limits.head_bytes",
       .type = CONF_SIZE,
       LIMIT(head_bytes),
-      RANGE(KIB, MIB),
+      RANGE(KIB, 16 * KIB),
       .def = "16K",
       .help = "HTTP/1 request head." },
     { .path = "edge.limits.head_fields",

@@ -55,6 +55,7 @@ static bool wants_tls(const struct conf *c)
     return false;
 }
 
+/* random: used when no file is named; NULL: only to see whether all of it can be loaded. */
 static enum st load_tls(const struct conf *c, struct tls_tickets *random, struct tls_set **out,
                         struct err *err)
 {
@@ -78,6 +79,8 @@ static enum st load_tls(const struct conf *c, struct tls_tickets *random, struct
         st = tls_tickets_load(c->tls.default_.tickets, &tickets, err);
     else if (random != NULL)
         tickets = tls_tickets_ref(random);
+    else
+        st = tls_tickets_random(NULL, &tickets, err);
     if (st == ST_OK)
         st = tls_set_new(paths, n, "h2,http/1.1", tickets, out, err);
     tls_tickets_unref(&tickets);

@@ -369,11 +369,12 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /* Clear text: HTTP/2 with prior knowledge, or HTTP/1. A beginning of the preface is no beginning of
  * any HTTP/1 request, so one look at what came first is enough but for a torn preface, whose four
- * first bytes decide. */
+ * first bytes decide. No more is read than an HTTP/1 connection has room for: a client may send
+ * many requests ahead. */
 static void first_bytes(struct conn *c)
 {
     size_t got;
-    enum st st = io_read(&c->io, c->f->read_buf + c->torn, sizeof c->f->read_buf - c->torn, &got);
+    enum st st = io_read(&c->io, c->f->read_buf + c->torn, HTTP1_IN_BYTES - c->torn, &got);
 
     if (st == ST_MORE)
         return;

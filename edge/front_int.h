@@ -33,6 +33,8 @@ struct front {
 };
 
 enum { FRONT_READ_BYTES = 64 << 10, FRONT_POOL_REQUESTS = 256 };
+/* Input of an HTTP/1 connection: the largest head, and the empty lines that may stand before it. */
+enum { HTTP1_IN_BYTES = (16 << 10) + 8 };
 
 struct front_listener {
     struct listener ln; /* first: the accept callback casts back */

@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "edge/front_int.h"
 
-enum { IN_BYTES = 16 << 10, OUT_HIGH = 256 << 10 };
+enum { OUT_HIGH = 256 << 10 };
 
 struct http1_ex {
     struct http1_ex *next; /* spare */
@@ -20,7 +20,7 @@ struct http1_ex {
     size_t len;  /* bytes in `in` */
     size_t used; /* of those, the head of the request in hand */
     struct request req;
-    uint8_t in[IN_BYTES];
+    uint8_t in[HTTP1_IN_BYTES];
 };
 
 struct http1 {
@@ -115,7 +115,7 @@ static void want(struct conn *c)
     struct http1 *h = c->h1;
     unsigned what = 0;
 
-    if (!h->eof && (h->ex == NULL || h->ex->len < IN_BYTES))
+    if (!h->eof && (h->ex == NULL || h->ex->len < HTTP1_IN_BYTES))
         what |= IO_READ;
     if (outq_bytes(&h->out) > 0)
         what |= IO_WRITE;
@@ -270,7 +270,7 @@ static void process(struct conn *c)
     const struct conf_edge_limits *conf = front_limits(c->f);
     struct http_limits lim = HTTP_LIMITS_DEFAULT;
 
-    lim.head_bytes = conf->head_bytes < IN_BYTES ? (uint32_t)conf->head_bytes : IN_BYTES;
+    lim.head_bytes = (uint32_t)conf->head_bytes; /* at most 16 KiB: core/conf_table.c */
     lim.fields = (uint16_t)conf->head_fields;
     h->processing = true;
     while (c->phase != CONN_CLOSED && c->phase != CONN_LINGER && !h->ex->active && h->ex->len > 0) {
@@ -319,10 +319,7 @@ void http1_input(struct conn *c, const uint8_t *p, size_t n)
     if (!have_ex(c))
         return;
     struct http1_ex *ex = c->h1->ex;
-    if (n > IN_BYTES - ex->len) { /* only the first read of a connection can be that long */
-        conn_close(c, METRIC_CLOSE_HEAD_TOO_LARGE);
-        return;
-    }
+    CHECK(n <= HTTP1_IN_BYTES - ex->len);
     memcpy(ex->in + ex->len, p, n);
     ex->len += n;
     process(c);
@@ -336,7 +333,7 @@ static void read_more(struct conn *c)
 
     if (!have_ex(c))
         return;
-    st = io_read(&c->io, h->ex->in + h->ex->len, IN_BYTES - h->ex->len, &got);
+    st = io_read(&c->io, h->ex->in + h->ex->len, HTTP1_IN_BYTES - h->ex->len, &got);
     if (st == ST_OK) {
         h->ex->len += got;
     } else if (st == ST_EOF) {
@@ -359,6 +356,6 @@ void http1_on_io(struct conn *c, unsigned what)
         pump(c);
     if ((what & IO_READ) == 0 || c->phase == CONN_CLOSED || c->phase == CONN_LINGER || h->eof)
         return;
-    if (h->ex == NULL || h->ex->len < IN_BYTES)
+    if (h->ex == NULL || h->ex->len < HTTP1_IN_BYTES)
         read_more(c);
 }

@@ -283,6 +283,8 @@ static void serve_want(struct loop *l, struct gobj *o)
     enum gobj_state state = gobj_now(o).state;
 
     store_settle_prior(o);
+    if (o->fill != NULL)
+        return; /* somebody is at it: a second letter was posted while it was EXPECTED or stale */
     if (state == GOBJ_FETCHING || (state == GOBJ_EXPECTED && !gobj_is_dead(o)))
         cfg->ops->want(cfg->ctx, l, o);
     else if (state == GOBJ_COMPLETE && !gobj_is_dead(o) && gobj_fresh_until(o) <= loop_now(l))

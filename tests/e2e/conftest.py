@@ -22,6 +22,16 @@ def cli(*args, **kw):
     )
 
 
+def make_certificate(directory):
+    """Puts cert.pem and key.pem there; returns the configuration that names them."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "30", "-subj", "/CN=localhost",
+         "-keyout", directory / "key.pem", "-out", directory / "cert.pem"],
+        check=True, capture_output=True)  # fmt: skip
+    return f"tls: {{default: {{cert: {directory}/cert.pem, key: {directory}/key.pem}}}}\n"
+
+
 class Freshet:
     """A running process: a configuration file, a runtime directory, its log so far."""
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT, cli
+from conftest import ROOT, cli, make_certificate
 
 COMMANDS = ["run", "check", "dump", "reload", "listeners", "version"]
 
@@ -123,3 +123,14 @@ def test_nobody_is_there(command, tmp_path):
 def test_every_example_is_good(file):
     done = cli("check", file)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_reads_certificates_but_needs_no_ticket_keys(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(make_certificate(tmp_path) + 'edge: {listen: ["https://127.0.0.1:0"]}\n')
+    done = cli("check", file)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good\n", "")
+    (tmp_path / "key.pem").unlink()
+    done = cli("check", file)
+    assert done.returncode == 1
+    assert "key.pem" in done.stderr

@@ -308,10 +308,7 @@ static inline void on_refresh(void *ctx, struct loop *l, struct gobj *o)
     assert_ptr_equal(ctx, &w);
     assert_ptr_equal(l, home_loop(o));
     assert_int_equal(gobj_now(o).state, GOBJ_COMPLETE);
-    assert_false(gobj_is_dead(o));
-    if (o->fill != NULL)
-        return;
-    w.refreshes++;
+    w.refreshes++; /* another loop may replace it at this moment: then on_unlinked() follows */
     (void)fill_new(o);
 }
 
@@ -485,7 +482,10 @@ static inline void publish(const char *key, unsigned home, enum gobj_kind kind, 
 
     assert_non_null(o);
     object_start(o, &id, (int64_t)n, fresh_us);
-    assert_int_equal(object_append(o, id, n), ST_OK);
+    if (object_append(o, id, n) != ST_OK) { /* the cap: the old version stays */
+        gobj_unref(&o);
+        return;
+    }
     object_complete(o, id);
     store_publish(&w.loop[home], o);
     store_completed(&w.loop[home], o);
@@ -646,7 +646,8 @@ static inline void assert_not_forgotten(const struct reader *r)
     if (r->outcome != WAITING)
         return;
     now = gobj_now(view_gobj(r->v));
-    assert_int_equal(now.state, r->seen.state);
+    if (!(r->seen.state == GOBJ_EXPECTED && now.state == GOBJ_FETCHING)) /* nothing to see */
+        assert_int_equal(now.state, r->seen.state);
     assert_int_equal(now.published, r->seen.published);
     assert_false(now.state == GOBJ_EXPECTED && gobj_is_dead(view_gobj(r->v)));
 }

@@ -711,6 +711,30 @@ static void no_more_connections_than_allowed_and_no_longer_queue(void **state)
     world_close(&w);
 }
 
+static void a_connection_that_closes_makes_room_for_the_next(void **state)
+{
+    struct world w;
+    struct view *v, *next;
+    int fd;
+
+    (void)state;
+    world_open(&w, "    upstream_connections: 1\n");
+    v = want(&w, "/vod/a");
+    next = want(&w, "/vod/b");
+    fd = accept_one(&w, &w.origin);
+    (void)read_request(&w, fd);
+    say(&w, fd,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    IS(v, COMPLETE);
+    hang_up(&w, &fd);
+    fd = accept_one(&w, &w.origin);
+    assert_non_null(strstr(read_request(&w, fd), "GET /vod/b "));
+    let_go(&v);
+    let_go(&next);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
 static void a_long_page_nobody_wants_costs_the_connection(void **state)
 {
     struct world w;
@@ -840,6 +864,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_is_to_be_closed_is_not_used_again),
         cmocka_unit_test(a_kept_connection_that_dies_is_tried_once_more),
         cmocka_unit_test(no_more_connections_than_allowed_and_no_longer_queue),
+        cmocka_unit_test(a_connection_that_closes_makes_room_for_the_next),
         cmocka_unit_test(a_long_page_nobody_wants_costs_the_connection),
         cmocka_unit_test(an_origin_that_keeps_failing_is_left_alone),
         cmocka_unit_test(other_routes_leave_what_is_under_way_alone),
