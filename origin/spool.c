@@ -44,10 +44,12 @@ void spool_fini(struct spool *s)
     }
 }
 
-static struct spool_tag *new_tag(const struct flv_tag *tag)
+static struct spool_tag *new_tag(const struct flv_tag *tag, const struct buf *mark)
 {
-    size_t n = FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES;
+    size_t before = mark != NULL ? mark->len : 0;
+    size_t n = before + FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES;
     struct spool_tag *t = malloc(sizeof *t + n);
+    uint8_t *at;
 
     if (t == NULL)
         return NULL;
@@ -55,10 +57,15 @@ static struct spool_tag *new_tag(const struct flv_tag *tag)
     t->next = NULL;
     t->ts_ms = tag->ts_ms;
     t->n = n;
-    flv_tag_head(t->wire, tag->type, tag->ts_ms, tag->n);
+    at = t->wire;
+    if (before > 0)
+        memcpy(at, mark->data, before);
+    at += before;
+    flv_tag_head(at, tag->type, tag->ts_ms, tag->n);
+    at += FLV_TAG_HEAD_BYTES;
     if (tag->n > 0)
-        memcpy(t->wire + FLV_TAG_HEAD_BYTES, tag->body, tag->n);
-    flv_tag_tail(t->wire + FLV_TAG_HEAD_BYTES + tag->n, tag->n);
+        memcpy(at, tag->body, tag->n);
+    flv_tag_tail(at + tag->n, tag->n);
     return t;
 }
 
@@ -76,13 +83,15 @@ static void enforce(struct spool *s)
     }
 }
 
-enum st spool_add(struct spool *s, const struct flv_tag *tag, uint64_t *number)
+enum st spool_add(struct spool *s, const struct flv_tag *tag, const struct buf *mark,
+                  struct spool_tag **out)
 {
-    struct spool_tag *t = new_tag(tag);
+    struct spool_tag *t = new_tag(tag, mark);
 
+    *out = t;
     if (t == NULL)
         return ST_ENOMEM;
-    *number = t->number = s->next_number++;
+    t->number = s->next_number++;
     if (s->last != NULL)
         s->last->next = t;
     else

@@ -21,7 +21,8 @@
 #include "core/own.h"
 #include "core/status.h"
 
-/* One FLV tag as it goes over the wire, head and tail included. */
+/* One FLV tag as it goes over the wire, head and tail included; a mark (core/flv.h) that was due
+ * stands before it. */
 struct spool_tag {
     struct own own;
     struct spool_tag *next;
@@ -51,8 +52,12 @@ struct spool {
 void spool_init(struct spool *s, const struct spool_limits *limits);
 void spool_fini(struct spool *s);
 
-/* The tag's number. Drops what is over the limits, oldest first. */
-MUST_USE enum st spool_add(struct spool *s, const struct flv_tag *tag, uint64_t *number);
+/* The number that the next tag gets. */
+static inline uint64_t spool_next(const struct spool *s) { return s->next_number; }
+/* mark: a whole tag that goes before this one, or NULL. Drops what is over the limits, oldest
+ * first. *out is borrowed. */
+MUST_USE enum st spool_add(struct spool *s, const struct flv_tag *tag, const struct buf *mark,
+                           struct spool_tag **out);
 /* The tag is a sequence header, and in force from now on. */
 void spool_set_header(struct spool *s, enum spool_header which, struct spool_tag *tag);
 /* Workers have dealt with all below `number`. */

@@ -9,7 +9,7 @@
 #include "core/loop.h"
 
 enum { LINK_MAGIC = 0x3ec0de71, READ_BYTES = 256 << 10, OUT_HIGH = 256 << 10, FLUSH_IOV = 64 };
-enum { HEADERS_MAX = 12 };
+enum { HEADERS_MAX = 12, STASH_MAX = 16 << 20 };
 
 /* One connection; a lost one is buried and the link makes another when it is needed. */
 struct worker_conn {
@@ -62,6 +62,7 @@ static void unlink_exchange(struct exchange *x)
     x->lane->x = NULL;
     x->lane = NULL;
     record_reader_fini(&x->reader);
+    buf_fini(&x->stash);
 }
 
 static void end(struct exchange *x, enum exchange_end why)
@@ -71,6 +72,8 @@ static void end(struct exchange *x, enum exchange_end why)
 }
 
 /* --- the session's side of HTTP/2 --- */
+
+static void push(struct worker_conn *c);
 
 static void on_header(struct h2 *h2, void *stream, int32_t id, const char *name, size_t name_len,
                       const char *value, size_t value_len)
@@ -89,24 +92,57 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
     (void)h2, (void)stream, (void)id, (void)last;
 }
 
-static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
+/* Takes what it can; the rest waits while the session has paused us. */
+static void take_records(struct h2 *h2, struct lane *lane, const uint8_t *p, size_t n)
 {
-    struct lane *lane = stream;
     struct exchange *x = lane->x;
     struct rd in = rd_init(p, n);
     struct record_event ev;
     enum st st = ST_OK;
 
-    h2_consume(h2, id, n);
-    if (x == NULL || x->status != 200)
-        return;
-    /* a record may make the session cancel the exchange */
-    while (lane->x != NULL && (st = record_next(&x->reader, &in, &ev)) == ST_OK)
+    /* a record may make the session pause or cancel the exchange */
+    while (lane->x != NULL && !x->paused && (st = record_next(&x->reader, &in, &ev)) == ST_OK)
         x->ops->record(x, &ev);
-    if (lane->x != NULL && st < ST_OK) {
-        x->broken = st;
-        h2_reset(h2, id, H2_PROTOCOL_ERROR, H2_RESET_PROTOCOL);
+    h2_consume(h2, lane->id, n - rd_left(&in));
+    if (lane->x == NULL)
+        return;
+    if (x->paused && rd_left(&in) > 0) {
+        buf_add(&x->stash, in.p, rd_left(&in));
+        st = x->stash.st;
     }
+    if (st < ST_OK) {
+        x->broken = st;
+        h2_reset(h2, lane->id, H2_PROTOCOL_ERROR, H2_RESET_PROTOCOL);
+    }
+}
+
+static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
+{
+    struct lane *lane = stream;
+    struct exchange *x = lane->x;
+
+    if (x == NULL || x->status != 200)
+        h2_consume(h2, id, n);
+    else
+        take_records(h2, lane, p, n);
+}
+
+void exchange_pause(struct exchange *x) { x->paused = true; }
+
+void exchange_go_on(struct exchange *x)
+{
+    struct worker_conn *c = x->link != NULL ? x->link->conn : NULL;
+    struct buf had = x->stash;
+
+    x->paused = false;
+    if (x->link == NULL)
+        return;
+    buf_init(&x->stash, STASH_MAX);
+    if (c != NULL) {
+        take_records(c->h2, x->lane, had.data, had.len);
+        push(c);
+    }
+    buf_fini(&had);
 }
 
 static void on_end(struct h2 *h2, void *stream, int32_t id)
@@ -115,7 +151,7 @@ static void on_end(struct h2 *h2, void *stream, int32_t id)
 
     (void)h2, (void)id;
     if (x != NULL)
-        x->whole = record_reader_end(&x->reader) == ST_OK;
+        x->whole = x->stash.len == 0 && record_reader_end(&x->reader) == ST_OK;
 }
 
 static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)
@@ -132,7 +168,7 @@ static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_cl
     free(lane);
 }
 
-static const struct h2_ops ops = {
+static const struct h2_ops session_ops = {
     .on_header = on_header,
     .on_head = on_head,
     .on_data = on_data,
@@ -251,7 +287,7 @@ static enum st connect_link(struct worker_link *w)
     OBJ_INIT(c, LINK_MAGIC);
     c->loop = w->loop;
     c->link = w;
-    c->h2 = h2_client_new(w->loop, &h2_limits_tier, &ops, c);
+    c->h2 = h2_client_new(w->loop, &h2_limits_tier, &session_ops, c);
     if (c->h2 != NULL)
         st = io_connect_init(&c->io, w->loop, (const struct sockaddr *)&w->addr.sa, w->addr.len,
                              NULL, NULL, NULL, on_ready);
@@ -340,6 +376,8 @@ enum st exchange_start(struct exchange *x, struct worker_link *w, const char *pa
     }
     x->lane = lane;
     record_reader_init(&x->reader, RECORD_BYTES_MAX);
+    buf_init(&x->stash, STASH_MAX);
+    x->paused = false;
     x->link = w;
     x->next = w->first;
     x->prevp = &w->first;

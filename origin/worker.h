@@ -56,6 +56,8 @@ struct exchange {
     struct exchange *next, **prevp;
     int status;
     bool whole;
+    bool paused;
+    struct buf stash; /* came while paused; not yet returned to the worker's window */
     enum st broken;
     struct record_reader reader;
 };
@@ -65,6 +67,10 @@ MUST_USE enum st exchange_start(struct exchange *x, struct worker_link *w, const
                                 const struct h2_nv *nv, size_t n);
 void exchange_more(struct exchange *x); /* the body has more, or its end */
 void exchange_cancel(struct exchange *x); /* no-op when it is not under way */
+/* Records stop coming (the worker's window fills up) until exchange_go_on(). Both from the loop;
+ * pausing from inside ops->record holds from the next record on. */
+void exchange_pause(struct exchange *x);
+void exchange_go_on(struct exchange *x);
 static inline bool exchange_is_on(const struct exchange *x) { return x->link != NULL; }
 
 #endif

@@ -1,0 +1,349 @@
+#include "origin/home.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "edge/store.h"
+#include "origin/home_int.h"
+
+enum { DOOR_MAGIC = 0xd0090a11, BURST_BYTES = 64 << 10, FLIGHT_MAX = 8 << 20 };
+
+/* --- doors --- */
+
+enum parcel_kind { PARCEL_ARRIVE, PARCEL_TAGS, PARCEL_LEAVE, PARCEL_END };
+
+/* From a door to its home. Tags are an FLV stream without a header; before each stands what FLV
+ * has no room for. */
+struct parcel {
+    struct mail mail;
+    struct door *door; /* a reference */
+    enum parcel_kind kind;
+    size_t n;
+    uint8_t data[];
+};
+
+struct note {
+    int64_t arrival_us;
+    uint32_t n; /* of the tag that follows, head and tail included */
+    bool discontinuity;
+};
+
+struct door {
+    int magic;
+    atomic_int refs;
+    struct home *home;
+    struct loop *loop;      /* the publisher's */
+    struct loop *home_loop;
+    char name[STREAM_NAME_MAX + 1];
+
+    const struct door_ops *ops; /* publisher's loop; NULL: left */
+    void *ctx;
+    struct buf burst;
+
+    struct session *session; /* home loop; NULL: not or no longer */
+
+    _Atomic uint64_t in_flight; /* bytes of tags on their way */
+    struct mail told;           /* from the home: accepted, or closed */
+    atomic_int told_posted;
+    atomic_int told_what; /* bit 0: accepted; from bit 1: why + 1 */
+};
+
+const char *door_why_text(enum door_why why)
+{
+    static const char *const texts[] = {
+#define X(n, text) [DOOR_##n] = text,
+        DOOR_WHYS(X)
+#undef X
+    };
+
+    return texts[why];
+}
+
+static struct door *door_ref(struct door *d)
+{
+    (void)atomic_fetch_add_explicit(&d->refs, 1, memory_order_relaxed);
+    return d;
+}
+
+static void door_unref(struct door **dp)
+{
+    struct door *d = *dp;
+
+    *dp = NULL;
+    if (d == NULL || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    OBJ_FINI(d, DOOR_MAGIC);
+    buf_fini(&d->burst);
+    free(d);
+}
+
+/* --- home to door --- */
+
+static void told(struct loop *l, struct mail *m)
+{
+    struct door *d = CONTAINER_OF(m, struct door, told);
+    int what;
+
+    (void)l;
+    OBJ_CHECK(d, DOOR_MAGIC);
+    (void)atomic_exchange_explicit(&d->told_posted, 0, memory_order_acq_rel);
+    what = atomic_exchange_explicit(&d->told_what, 0, memory_order_acq_rel);
+    if (d->ops != NULL && (what & 1) != 0)
+        d->ops->accepted(d->ctx);
+    if (d->ops != NULL && what >> 1 != 0)
+        d->ops->closed(d->ctx, (enum door_why)((what >> 1) - 1));
+    door_unref(&d);
+}
+
+static void tell(struct door *d, int what)
+{
+    (void)atomic_fetch_or_explicit(&d->told_what, what, memory_order_acq_rel);
+    if (atomic_exchange_explicit(&d->told_posted, 1, memory_order_acq_rel) != 0)
+        return;
+    d->told.deliver = told;
+    mailbox_post(&door_ref(d)->loop->mailbox, &d->told);
+}
+
+void door_close_by_home(struct door *d, enum door_why why)
+{
+    struct door *held = d;
+
+    if (d->session == NULL)
+        return;
+    d->session->door = NULL;
+    d->session = NULL;
+    tell(d, ((int)why + 1) << 1);
+    door_unref(&held); /* the session's */
+}
+
+/* --- door to home --- */
+
+static struct session *find_session(struct home_loop *hl, const char *name)
+{
+    for (struct session *s = hl->first; s != NULL; s = s->next)
+        if (strcmp(s->name, name) == 0)
+            return s;
+    return NULL;
+}
+
+static void arrive(struct home_loop *hl, struct door *d)
+{
+    struct session *s = find_session(hl, d->name);
+
+    if (s == NULL)
+        s = session_new(hl, d->name);
+    if (s == NULL) {
+        tell(d, ((int)DOOR_LIMIT + 1) << 1);
+        return;
+    }
+    if (s->door != NULL)
+        door_close_by_home(s->door, DOOR_TAKEN); /* the newest wins */
+    d->session = s;
+    s->door = door_ref(d);
+    session_arrive(s, d);
+    tell(d, 1);
+}
+
+static void tags(struct door *d, const struct parcel *p)
+{
+    struct session *s = d->session;
+    struct rd r = rd_init(p->data, p->n);
+
+    while (s != NULL && d->session == s && rd_left(&r) > 0) {
+        struct note note;
+        const uint8_t *at = rd_bytes(&r, sizeof note), *wire;
+
+        CHECK(at != NULL); /* our own letter */
+        memcpy(&note, at, sizeof note);
+        wire = rd_bytes(&r, note.n);
+        CHECK(wire != NULL && note.n >= FLV_TAG_HEAD_BYTES + FLV_TAG_TAIL_BYTES);
+        struct flv_tag tag = { .type = (enum flv_type)wire[0],
+                               .ts_ms = (uint32_t)wire[7] << 24 | (uint32_t)wire[4] << 16 |
+                                        (uint32_t)wire[5] << 8 | wire[6],
+                               .body = wire + FLV_TAG_HEAD_BYTES,
+                               .n = note.n - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES };
+        session_tag(s, &tag, note.discontinuity, note.arrival_us);
+    }
+    if (s != NULL && d->session == s)
+        session_more(s);
+}
+
+static void leave(struct door *d, bool ended)
+{
+    struct session *s = d->session;
+    struct door *held = d;
+
+    if (s == NULL)
+        return;
+    s->door = NULL;
+    d->session = NULL;
+    session_leave(s, d, ended);
+    door_unref(&held); /* the session's */
+}
+
+static void deliver(struct loop *l, struct mail *m)
+{
+    struct parcel *p = CONTAINER_OF(m, struct parcel, mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct door *d = p->door;
+
+    OBJ_CHECK(d, DOOR_MAGIC);
+    if (hl != NULL) {
+        switch (p->kind) {
+        case PARCEL_ARRIVE: arrive(hl, d); break;
+        case PARCEL_TAGS: tags(d, p); break;
+        case PARCEL_LEAVE: leave(d, false); break;
+        case PARCEL_END: leave(d, true); break;
+        }
+    }
+    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_release);
+    door_unref(&d);
+    free(p);
+}
+
+static bool send(struct door *d, enum parcel_kind kind, const void *data, size_t n)
+{
+    struct parcel *p = malloc(sizeof *p + n);
+
+    if (p == NULL)
+        return false;
+    p->mail.deliver = deliver;
+    p->door = door_ref(d);
+    p->kind = kind;
+    p->n = n;
+    if (n > 0)
+        memcpy(p->data, data, n);
+    (void)atomic_fetch_add_explicit(&d->in_flight, n, memory_order_relaxed);
+    mailbox_post(&d->home_loop->mailbox, &p->mail);
+    return true;
+}
+
+/* --- the publisher's side --- */
+
+enum st door_open(struct home *h, struct loop *l, const char *name, const struct door_ops *ops,
+                  void *ctx, struct door **out)
+{
+    struct door *d = calloc(1, sizeof *d);
+
+    CHECK(strlen(name) <= STREAM_NAME_MAX);
+    if (d == NULL)
+        return ST_ENOMEM;
+    OBJ_INIT(d, DOOR_MAGIC);
+    atomic_init(&d->refs, 1);
+    d->home = h;
+    d->loop = l;
+    d->home_loop = h->loops[stream_home(h->cfg.store, name, strlen(name))];
+    memcpy(d->name, name, strlen(name) + 1);
+    d->ops = ops;
+    d->ctx = ctx;
+    buf_init(&d->burst, FLIGHT_MAX * 2);
+    if (!send(d, PARCEL_ARRIVE, NULL, 0)) {
+        door_unref(&d);
+        return ST_ENOMEM;
+    }
+    *out = d;
+    return ST_OK;
+}
+
+void door_flush(struct door *d)
+{
+    if (d->burst.len == 0)
+        return;
+    if (d->burst.st != ST_OK || !send(d, PARCEL_TAGS, d->burst.data, d->burst.len)) {
+        /* tags are lost: whatever follows begins something new, and the viewers see a gap */
+        tell(d, ((int)DOOR_LIMIT + 1) << 1);
+    }
+    buf_reset(&d->burst);
+}
+
+bool door_may_read(const struct door *d)
+{
+    return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX / 2;
+}
+
+bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+{
+    struct note note;
+
+    memset(&note, 0, sizeof note); /* its padding too travels */
+    note.arrival_us = arrival_us;
+    note.n = (uint32_t)(FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES);
+    note.discontinuity = discontinuity;
+    buf_add(&d->burst, &note, sizeof note);
+    flv_put_tag(&d->burst, tag);
+    if (d->burst.len >= BURST_BYTES)
+        door_flush(d);
+    return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX;
+}
+
+void door_leave(struct door **dp, bool ended)
+{
+    struct door *d = *dp;
+
+    *dp = NULL;
+    if (d == NULL)
+        return;
+    door_flush(d);
+    d->ops = NULL;
+    if (!send(d, ended ? PARCEL_END : PARCEL_LEAVE, NULL, 0))
+        ; /* no memory: the session will find out by the silence */
+    door_unref(&d);
+}
+
+/* --- the process's and the loop's part --- */
+
+struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops)
+{
+    struct home *h = calloc(1, sizeof *h);
+
+    if (h == NULL)
+        return NULL;
+    h->cfg = *cfg;
+    h->loops = loops;
+    h->n_loops = n_loops;
+    return h;
+}
+
+void home_free(struct home **hp)
+{
+    free(*hp);
+    *hp = NULL;
+}
+
+size_t home_sessions(const struct home *h)
+{
+    return atomic_load_explicit(&h->sessions, memory_order_relaxed);
+}
+
+enum st home_loop_start(struct home *h, struct loop *l)
+{
+    struct home_loop *hl = calloc(1, sizeof *hl);
+
+    if (hl == NULL)
+        return ST_ENOMEM;
+    hl->home = h;
+    hl->loop = l;
+    l->slot[LOOP_HOME] = hl;
+    hl->links = calloc(h->cfg.n_workers + 1, sizeof *hl->links);
+    if (hl->links == NULL)
+        return ST_ENOMEM;
+    for (unsigned i = 0; i < h->cfg.n_workers; i++)
+        if ((hl->links[i] = worker_link_new(l, h->cfg.workers[i], i)) == NULL)
+            return ST_ENOMEM;
+    return ST_OK;
+}
+
+void home_loop_stop(struct loop *l)
+{
+    struct home_loop *hl = home_loop_of(l);
+
+    while (hl->first != NULL)
+        session_free_now(hl->first);
+    for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
+        worker_link_free(&hl->links[i]);
+    CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
+    free(hl->links);
+    free(hl);
+    l->slot[LOOP_HOME] = NULL;
+}

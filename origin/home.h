@@ -1,0 +1,74 @@
+/* origin/home.h - the home of streams: where publishers arrive and presentations are made
+ *
+ * Purpose   a stream has one home loop (hash of APP/STREAM). A publisher's connection, on whatever
+ *           loop, is a door to it: its tags travel by letter, a burst at a time. The home keeps one
+ *           session per stream (origin/session.h) across reconnects, hands the tags to a worker and
+ *           makes objects and manifests of the records that come back.
+ * Owner     daemon/: home_new() once, home_loop_start() per loop.
+ * Thread    door_*: the publisher's loop. home_loop_*: the loop's own.
+ * Errors    door_open: ENOMEM. Everything else that goes wrong is told through ops->closed().
+ * Tests     tests/e2e/test_live.py
+ */
+#ifndef ORIGIN_HOME_H
+#define ORIGIN_HOME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/flv.h"
+#include "core/status.h"
+
+struct disk;
+struct door;
+struct home;
+struct loop;
+struct store;
+
+struct home_cfg {
+    struct store *store;
+    struct disk *disk;
+    const char *state_dir;
+    const struct addr_sock *const *workers; /* n of them; live as long as the home */
+    unsigned n_workers;
+};
+
+struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops);
+void home_free(struct home **hp);
+MUST_USE enum st home_loop_start(struct home *h, struct loop *l);
+void home_loop_stop(struct loop *l); /* ends every session here, without ceremony */
+size_t home_sessions(const struct home *h);
+
+/* Why the home closes a door. */
+#define DOOR_WHYS(X)                                                    \
+    X(TAKEN, "a newer publisher has taken the stream over")             \
+    X(NO_WORKER, "no encoder worker takes the stream")                  \
+    X(REFUSED, "the encoder refuses the stream")                        \
+    X(LIMIT, "too many streams, or no memory")                          \
+    X(STOPPING, "the server stops")
+
+enum door_why {
+#define X(n, text) DOOR_##n,
+    DOOR_WHYS(X)
+#undef X
+};
+const char *door_why_text(enum door_why why);
+
+struct door_ops {
+    void (*accepted)(void *ctx);                  /* the session is there: publishing may start */
+    void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
+};
+
+/* name is APP/STREAM and valid. ops come on this loop until door_leave(). */
+MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
+                           const struct door_ops *ops, void *ctx, struct door **out);
+/* One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
+ * burst; false: the home does not keep up, stop reading until door_may_read(). */
+bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);
+void door_flush(struct door *d); /* the end of a burst */
+bool door_may_read(const struct door *d);
+/* ended: the broadcast is over (FCUnpublish, deleteStream); else the publisher may come back. */
+void door_leave(struct door **dp, bool ended);
+
+#endif

@@ -1,0 +1,303 @@
+/* One broadcast, from its first publisher to the end of its reconnect window.
+ *
+ *   a door arrives --> LIVE: tags -> spool -> worker -> records -> objects, manifest
+ *        ^                |  no tag for 1 s: what is open is closed where it is
+ *        |  comes back    |  the publisher leaves: the reconnect window runs
+ *        +----------------+
+ *                         |  the window is over, or the publisher ended it
+ *                         v
+ *                    ENDED: the worker flushes, the manifest is static, forgotten after a while */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/conf.h"
+#include "core/log.h"
+#include "edge/store.h"
+#include "origin/home_int.h"
+
+enum { SESSION_MAGIC = 0x5e551014 };
+#define STALL_US (1 * SEC_US)
+#define LINGER_US (60 * SEC_US) /* how long an ended broadcast is known */
+#define MARK_EVERY_MS 1000
+#define ANCHOR_STEP_US 5000
+#define SESSIONS_MAX 10000
+
+static void on_timer(struct loop *l, struct timer *t);
+
+static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
+
+/* --- life --- */
+
+/* Milliseconds in base 36 and four random digits: sorts by time, and cannot be guessed. */
+static void mint_id(char id[STREAM_SESSION_LEN + 1])
+{
+    static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    uint64_t ms = (uint64_t)clock_wall_us() / 1000;
+    uint8_t random[4] = { 0 };
+
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        memcpy(random, &ms, sizeof random);
+    for (int i = 8; i >= 0; i--, ms /= 36)
+        id[i] = digits[ms % 36];
+    for (int i = 0; i < 4; i++)
+        id[9 + i] = digits[random[i] % 36];
+    id[STREAM_SESSION_LEN] = '\0';
+}
+
+struct session *session_new(struct home_loop *hl, const char *name)
+{
+    struct spool_limits lim = { .bytes = 64 << 20, .ms = 8000 };
+    struct session *s;
+
+    if (home_sessions(hl->home) >= SESSIONS_MAX || (s = calloc(1, sizeof *s)) == NULL)
+        return NULL;
+    OBJ_INIT(s, SESSION_MAGIC);
+    s->hl = hl;
+    memcpy(s->name, name, strlen(name) + 1);
+    mint_id(s->id);
+    anchor_init(&s->anchor);
+    spool_init(&s->spool, &lim);
+    buf_init(&s->bytes, RECORD_BYTES_MAX);
+    buf_init(&s->doc, 4 << 20);
+    s->timer.fire = on_timer;
+    s->cut = true;
+    s->next = hl->first;
+    s->prevp = &hl->first;
+    if (s->next != NULL)
+        s->next->prevp = &s->next;
+    hl->first = s;
+    (void)atomic_fetch_add_explicit(&hl->home->sessions, 1, memory_order_relaxed);
+    return s;
+}
+
+static void free_session(struct grave *g)
+{
+    struct session *s = CONTAINER_OF(g, struct session, grave);
+
+    for (unsigned i = 0; i < s->n_resume; i++)
+        free(s->resume[i].state);
+    json_decref(s->json);
+    buf_fini(&s->bytes);
+    buf_fini(&s->doc);
+    spool_fini(&s->spool);
+    session_drop_hello(s);
+    model_free(&s->model);
+    stream_unref(&s->stream);
+    OBJ_FINI(s, SESSION_MAGIC);
+    free(s);
+}
+
+void session_free_now(struct session *s)
+{
+    struct loop *l = loop_of(s);
+
+    OBJ_CHECK(s, SESSION_MAGIC);
+    if (s->door != NULL)
+        door_close_by_home(s->door, DOOR_STOPPING);
+    exchange_cancel(&s->x);
+    timer_cancel(l, &s->timer);
+    timer_cancel(l, &s->retry);
+    if (s->stream != NULL)
+        stream_forget(l, s->stream);
+    *s->prevp = s->next;
+    if (s->next != NULL)
+        s->next->prevp = s->prevp;
+    (void)atomic_fetch_sub_explicit(&s->hl->home->sessions, 1, memory_order_relaxed);
+    /* a letter of ours that is under way would find freed memory: it frees us then */
+    s->gone = true;
+    if (!s->job_busy && !s->render_posted)
+        loop_bury(l, &s->grave, free_session);
+}
+
+/* The last letter has come home. */
+bool session_letter_came(struct session *s)
+{
+    if (!s->gone)
+        return false;
+    if (!s->job_busy && !s->render_posted)
+        loop_bury(loop_of(s), &s->grave, free_session);
+    return true;
+}
+
+/* --- publishers --- */
+
+void session_arrive(struct session *s, struct door *d)
+{
+    (void)d;
+    if (s->phase == SESSION_ENDED) /* the old one is over: a new one takes its name */
+        return;
+    s->left_us = 0;
+    s->cut = true;
+    s->last_tag_us = loop_now(loop_of(s));
+    timer_set(loop_of(s), &s->timer, s->last_tag_us + STALL_US);
+}
+
+static void end_session(struct session *s)
+{
+    struct loop *l = loop_of(s);
+
+    if (s->phase == SESSION_ENDED)
+        return;
+    s->phase = SESSION_ENDED;
+    log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
+             "the broadcast has ended");
+    timer_cancel(l, &s->timer);
+    timer_set(l, &s->timer, loop_now(l) + LINGER_US);
+    if (exchange_is_on(&s->x))
+        exchange_more(&s->x); /* the end goes up; the rest comes down */
+    else
+        session_over(s);
+}
+
+/* All records are here. */
+void session_over(struct session *s)
+{
+    if (s->model != NULL)
+        model_end(s->model);
+    if (s->stream != NULL) {
+        session_render_now(s);
+        stream_end(loop_of(s), s->stream);
+    }
+}
+
+void session_leave(struct session *s, struct door *d, bool ended)
+{
+    struct loop *l = loop_of(s);
+
+    (void)d;
+    s->left_us = loop_now(l);
+    if (ended)
+        end_session(s);
+    else
+        timer_set(l, &s->timer, s->last_tag_us + STALL_US);
+}
+
+static uint64_t window_us(const struct session *s)
+{
+    return loop_of(s)->conf->ingest.reconnect_window_us;
+}
+
+static void on_timer(struct loop *l, struct timer *t)
+{
+    struct session *s = CONTAINER_OF(t, struct session, timer);
+    uint64_t now_us = loop_now(l);
+
+    if (s->phase == SESSION_ENDED) {
+        session_free_now(s);
+        return;
+    }
+    if (!s->stalled && now_us - s->last_tag_us >= STALL_US) {
+        s->stalled = s->cut = true;
+        session_cut(s);
+    }
+    if (s->left_us != 0 && now_us - s->left_us >= window_us(s)) {
+        end_session(s);
+        return;
+    }
+    timer_set(l, t, s->left_us != 0 ? s->left_us + window_us(s)
+                    : s->stalled    ? now_us + STALL_US
+                                    : s->last_tag_us + STALL_US);
+}
+
+/* --- tags --- */
+
+/* The door's times begin anew with each publisher; the session's go on, at the pace of the wall
+ * clock between them. */
+static void join_times(struct session *s, const struct flv_tag *tag, int64_t arrival_us)
+{
+    int64_t door_ms = flv_unwrap(0, tag->ts_ms);
+
+    if (s->ast_s == 0) {
+        s->shift_ms = -door_ms;
+        /* a whole second, at least two before the first frame */
+        s->ast_s = arrival_us / (int64_t)SEC_US - 2;
+        return;
+    }
+    int64_t wall_ms = (arrival_us - s->last_arrival_us) / 1000;
+
+    s->shift_ms = s->now_ms + (wall_ms > 1 ? wall_ms : 1) - door_ms;
+    anchor_init(&s->anchor);
+}
+
+static bool mark_is_due(const struct session *s, int64_t ms, int64_t anchor)
+{
+    int64_t step = anchor - s->told_anchor_us;
+
+    return s->cut || ms - s->marked_ms >= MARK_EVERY_MS || step > ANCHOR_STEP_US ||
+           step < -ANCHOR_STEP_US;
+}
+
+static void put_mark(struct session *s, struct buf *mark, int64_t ms, int64_t anchor,
+                     int64_t arrival_us)
+{
+    struct flv_mark m = { .tag = spool_next(&s->spool),
+                          .base_ms = ms,
+                          .discontinuity = s->cut,
+                          .arrival_us = arrival_us,
+                          .has_anchor = true,
+                          .anchor_us = anchor };
+
+    flv_put_mark(mark, &m);
+    s->marked_ms = ms;
+    s->told_anchor_us = anchor;
+    s->mark = m;
+}
+
+static void note_header(struct session *s, struct spool_tag *t, const struct flv_tag *tag)
+{
+    struct flv_media media;
+    bool video = tag->type == FLV_VIDEO;
+    enum st st = video ? flv_video_parse(tag->body, tag->n, &media)
+                       : flv_audio_parse(tag->body, tag->n, &media);
+
+    if (st == ST_OK && media.packet == FLV_CONFIG)
+        spool_set_header(&s->spool, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
+}
+
+void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
+                 int64_t arrival_us)
+{
+    struct flv_tag mine = *tag;
+    struct spool_tag *t;
+    struct buf mark;
+    int64_t ms, anchor;
+
+    OBJ_CHECK(s, SESSION_MAGIC);
+    if (s->phase == SESSION_ENDED)
+        return;
+    if (discontinuity)
+        s->cut = true;
+    if (s->cut)
+        join_times(s, tag, arrival_us);
+    ms = flv_unwrap(s->now_ms - s->shift_ms, tag->ts_ms) + s->shift_ms;
+    s->now_ms = ms > s->now_ms ? ms : s->now_ms;
+    s->last_arrival_us = arrival_us;
+    s->last_tag_us = loop_now(loop_of(s));
+    s->stalled = false;
+    anchor_add(&s->anchor, arrival_us, ms);
+    anchor = anchor_us(&s->anchor, arrival_us);
+    buf_init(&mark, FLV_MARK_MAX);
+    if (mark_is_due(s, ms, anchor))
+        put_mark(s, &mark, ms, anchor, arrival_us);
+    mine.ts_ms = (uint32_t)(uint64_t)ms;
+    if (mark.st != ST_OK || spool_add(&s->spool, &mine, mark.len > 0 ? &mark : NULL, &t) != ST_OK) {
+        buf_fini(&mark);
+        s->cut = true; /* a tag is lost */
+        return;
+    }
+    buf_fini(&mark);
+    s->cut = false;
+    note_header(s, t, &mine);
+}
+
+void session_more(struct session *s)
+{
+    if (exchange_is_on(&s->x))
+        exchange_more(&s->x);
+    else if (s->phase == SESSION_LIVE && !timer_is_set(&s->retry) && s->ast_s != 0)
+        session_start_exchange(s);
+}
