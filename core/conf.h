@@ -115,6 +115,9 @@ struct conf {
         struct conf_edge_limits limits;
     } edge;
     struct {
+        uint64_t reconnect_window_us;
+    } ingest;
+    struct {
         uint32_t workers;
         uint64_t chunk_us;
     } encode;

@@ -103,9 +103,8 @@ static void start(struct process *p, struct workers *ws, struct worker *w, uint6
         return;
     }
     w->pid = pid;
-    log_note(observe_log(p),
-             LOG_CTX_INT(LOG_CTX_INT(NULL, "worker", w - ws->w), "worker_pid", pid), "workers",
-             "started");
+    log_note(observe_log(p), LOG_CTX_INT(LOG_CTX_INT(NULL, "worker", w - ws->w), "worker_pid", pid),
+             "workers", "started");
 }
 
 static void child_ended(struct process *p, void **mine, pid_t pid, int status)
@@ -125,7 +124,8 @@ static void child_ended(struct process *p, void **mine, pid_t pid, int status)
         w->backoff_ms = w->backoff_ms * 2 < BACKOFF_MAX_MS ? w->backoff_ms * 2 : BACKOFF_MAX_MS;
         if (ws->stopping)
             return;
-        const struct log_ctx who = { NULL, "worker", NULL, i }, of = { &who, "worker_pid", NULL, pid };
+        const struct log_ctx who = { NULL, "worker", NULL, i },
+                             of = { &who, "worker_pid", NULL, pid };
         log_warn(observe_log(p),
                  WIFSIGNALED(status) ? LOG_CTX_INT(&of, "signal", WTERMSIG(status))
                                      : LOG_CTX_INT(&of, "exit", WEXITSTATUS(status)),

@@ -26,12 +26,12 @@ void disk_free(struct disk **dp);
 
 /* Embedded in what waits for it; the caller's again when it is delivered. */
 struct disk_job {
-    struct mail mail;  /* .deliver is called on `loop` */
+    struct mail mail; /* .deliver is called on `loop` */
     struct loop *loop;
-    enum st st;        /* filled in */
+    enum st st; /* filled in */
     int sys_err;
     struct disk_job *next;
-    char *path;        /* disk.c's */
+    char *path; /* disk.c's */
     void *bytes;
     size_t n;
 };

@@ -1,5 +1,6 @@
 #include "origin/home.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,7 @@
 #include "edge/store.h"
 #include "origin/home_int.h"
 
-enum { DOOR_MAGIC = 0xd0090a11, BURST_BYTES = 64 << 10, FLIGHT_MAX = 8 << 20 };
+enum { DOOR_MAGIC = 0x50090a11, BURST_BYTES = 64 << 10, FLIGHT_MAX = 8 << 20 };
 
 /* --- doors --- */
 
@@ -33,7 +34,7 @@ struct door {
     int magic;
     atomic_int refs;
     struct home *home;
-    struct loop *loop;      /* the publisher's */
+    struct loop *loop; /* the publisher's */
     struct loop *home_loop;
     char name[STREAM_NAME_MAX + 1];
 
@@ -131,6 +132,10 @@ static void arrive(struct home_loop *hl, struct door *d)
 {
     struct session *s = find_session(hl, d->name);
 
+    if (s != NULL && s->phase == SESSION_ENDED) { /* over: a new one takes its name */
+        session_free_now(s);
+        s = NULL;
+    }
     if (s == NULL)
         s = session_new(hl, d->name);
     if (s == NULL) {
@@ -191,10 +196,18 @@ static void deliver(struct loop *l, struct mail *m)
     OBJ_CHECK(d, DOOR_MAGIC);
     if (hl != NULL) {
         switch (p->kind) {
-        case PARCEL_ARRIVE: arrive(hl, d); break;
-        case PARCEL_TAGS: tags(d, p); break;
-        case PARCEL_LEAVE: leave(d, false); break;
-        case PARCEL_END: leave(d, true); break;
+        case PARCEL_ARRIVE:
+            arrive(hl, d);
+            break;
+        case PARCEL_TAGS:
+            tags(d, p);
+            break;
+        case PARCEL_LEAVE:
+            leave(d, false);
+            break;
+        case PARCEL_END:
+            leave(d, true);
+            break;
         }
     }
     (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_release);
@@ -202,7 +215,7 @@ static void deliver(struct loop *l, struct mail *m)
     free(p);
 }
 
-static bool send(struct door *d, enum parcel_kind kind, const void *data, size_t n)
+static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data, size_t n)
 {
     struct parcel *p = malloc(sizeof *p + n);
 
@@ -238,7 +251,7 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     d->ops = ops;
     d->ctx = ctx;
     buf_init(&d->burst, FLIGHT_MAX * 2);
-    if (!send(d, PARCEL_ARRIVE, NULL, 0)) {
+    if (!post_parcel(d, PARCEL_ARRIVE, NULL, 0)) {
         door_unref(&d);
         return ST_ENOMEM;
     }
@@ -250,7 +263,7 @@ void door_flush(struct door *d)
 {
     if (d->burst.len == 0)
         return;
-    if (d->burst.st != ST_OK || !send(d, PARCEL_TAGS, d->burst.data, d->burst.len)) {
+    if (d->burst.st != ST_OK || !post_parcel(d, PARCEL_TAGS, d->burst.data, d->burst.len)) {
         /* tags are lost: whatever follows begins something new, and the viewers see a gap */
         tell(d, ((int)DOOR_LIMIT + 1) << 1);
     }
@@ -286,8 +299,8 @@ void door_leave(struct door **dp, bool ended)
         return;
     door_flush(d);
     d->ops = NULL;
-    if (!send(d, ended ? PARCEL_END : PARCEL_LEAVE, NULL, 0))
-        ; /* no memory: the session will find out by the silence */
+    /* without memory for the letter the session will find out by the silence */
+    (void)post_parcel(d, ended ? PARCEL_END : PARCEL_LEAVE, NULL, 0);
     door_unref(&d);
 }
 
@@ -326,11 +339,17 @@ enum st home_loop_start(struct home *h, struct loop *l)
     hl->loop = l;
     l->slot[LOOP_HOME] = hl;
     hl->links = calloc(h->cfg.n_workers + 1, sizeof *hl->links);
-    if (hl->links == NULL)
+    hl->nodes = calloc(h->cfg.n_workers + 1, sizeof *hl->nodes);
+    if (hl->links == NULL || hl->nodes == NULL)
         return ST_ENOMEM;
-    for (unsigned i = 0; i < h->cfg.n_workers; i++)
+    for (unsigned i = 0; i < h->cfg.n_workers; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof name, "worker-%u", i);
+        CHECK(rdv_node_init(&hl->nodes[i], name, 100) == ST_OK);
         if ((hl->links[i] = worker_link_new(l, h->cfg.workers[i], i)) == NULL)
             return ST_ENOMEM;
+    }
     return ST_OK;
 }
 
@@ -344,6 +363,7 @@ void home_loop_stop(struct loop *l)
         worker_link_free(&hl->links[i]);
     CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
     free(hl->links);
+    free(hl->nodes);
     free(hl);
     l->slot[LOOP_HOME] = NULL;
 }

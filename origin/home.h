@@ -41,11 +41,11 @@ void home_loop_stop(struct loop *l); /* ends every session here, without ceremon
 size_t home_sessions(const struct home *h);
 
 /* Why the home closes a door. */
-#define DOOR_WHYS(X)                                                    \
-    X(TAKEN, "a newer publisher has taken the stream over")             \
-    X(NO_WORKER, "no encoder worker takes the stream")                  \
-    X(REFUSED, "the encoder refuses the stream")                        \
-    X(LIMIT, "too many streams, or no memory")                          \
+#define DOOR_WHYS(X)                                        \
+    X(TAKEN, "a newer publisher has taken the stream over") \
+    X(NO_WORKER, "no encoder worker takes the stream")      \
+    X(REFUSED, "the encoder refuses the stream")            \
+    X(LIMIT, "too many streams, or no memory")              \
     X(STOPPING, "the server stops")
 
 enum door_why {

@@ -10,6 +10,7 @@
 
 #include "core/buf.h"
 #include "core/loop.h"
+#include "core/rdv.h"
 #include "edge/stream.h"
 #include "manifests/model.h"
 #include "origin/anchor.h"
@@ -29,6 +30,7 @@ struct home_loop {
     struct home *home;
     struct loop *loop;
     struct worker_link **links; /* cfg.n_workers */
+    struct rdv_node *nodes;
     struct session *first;
 };
 
@@ -62,7 +64,7 @@ struct session {
     enum session_phase phase;
     char name[STREAM_NAME_MAX + 1];
     char id[STREAM_SESSION_LEN + 1];
-    struct door *door; /* the publisher; NULL: none at present */
+    struct door *door;  /* the publisher; NULL: none at present */
     struct timer timer; /* silence, reconnect window, lingering */
     struct grave grave;
     uint64_t last_tag_us;
@@ -72,22 +74,23 @@ struct session {
 
     /* time */
     struct anchor anchor;
-    int64_t ast_s; /* 0: no tag yet */
-    int64_t shift_ms;   /* session time minus the door's time */
-    int64_t now_ms;     /* session time of the newest tag */
+    int64_t ast_s;    /* 0: no tag yet */
+    int64_t shift_ms; /* session time minus the door's time */
+    int64_t now_ms;   /* session time of the newest tag */
     int64_t told_anchor_us;
     int64_t last_arrival_us;
     struct flv_mark mark; /* the last one */
-    int64_t marked_ms;  /* session time of the last mark */
-    bool cut;           /* the next tag begins something new */
+    int64_t marked_ms;    /* session time of the last mark */
+    bool cut;             /* the next tag begins something new */
 
     /* numbers that are safe on disk: nothing above may be published yet */
     struct disk_job job;
     bool job_busy;
-    int64_t disk_k, want_k;
-    uint64_t disk_high, want_high;
-    uint64_t high; /* the highest number used */
-    int64_t k;     /* of the current Period */
+    int64_t disk_k, asked_k;
+    uint64_t disk_high, asked_high;
+    int64_t k;            /* of the Period that the next exchange may open */
+    uint64_t next_number; /* at least this for its segments */
+    int64_t earliest_ms;  /* and this for its start */
 
     /* up: what the worker gets */
     struct spool spool;
@@ -98,6 +101,7 @@ struct session {
     size_t cursor_sent;
     unsigned worker;
     unsigned failures; /* in a row, without a record in between */
+    uint64_t failing_since_us;
     struct timer retry;
 
     /* down: what it says */
@@ -123,14 +127,15 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
                  int64_t arrival_us);
 void session_over(struct session *s);        /* the last record has come */
 bool session_letter_came(struct session *s); /* true: the session is gone, touch it no more */
-void session_more(struct session *s); /* tags have been added: tell the worker */
+void session_more(struct session *s);        /* tags have been added: tell the worker */
 
 /* session_out.c: records to objects and documents */
-void session_record(struct session *s, const struct record_event *ev);
-void session_cut(struct session *s);    /* closes what is open where it is */
-void session_render(struct session *s); /* soon, once for all that happens in this turn */
+void session_on_record(struct exchange *x, const struct record_event *ev);
+void session_cut(struct session *s); /* closes what is open where it is */
 void session_render_now(struct session *s);
-void session_post_state(struct session *s, int64_t k, uint64_t high);
+/* The state record of the coming Period is on the disk; false: asked for, and session_more() comes
+ * when it is. */
+bool session_ready(struct session *s);
 
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);

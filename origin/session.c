@@ -128,8 +128,6 @@ bool session_letter_came(struct session *s)
 void session_arrive(struct session *s, struct door *d)
 {
     (void)d;
-    if (s->phase == SESSION_ENDED) /* the old one is over: a new one takes its name */
-        return;
     s->left_us = 0;
     s->cut = true;
     s->last_tag_us = loop_now(loop_of(s));
@@ -198,9 +196,10 @@ static void on_timer(struct loop *l, struct timer *t)
         end_session(s);
         return;
     }
-    timer_set(l, t, s->left_us != 0 ? s->left_us + window_us(s)
-                    : s->stalled    ? now_us + STALL_US
-                                    : s->last_tag_us + STALL_US);
+    timer_set(l, t,
+              s->left_us != 0 ? s->left_us + window_us(s)
+              : s->stalled    ? now_us + STALL_US
+                              : s->last_tag_us + STALL_US);
 }
 
 /* --- tags --- */

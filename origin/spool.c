@@ -57,6 +57,7 @@ static struct spool_tag *new_tag(const struct flv_tag *tag, const struct buf *ma
     t->next = NULL;
     t->ts_ms = tag->ts_ms;
     t->n = n;
+    t->tag_at = before;
     at = t->wire;
     if (before > 0)
         memcpy(at, mark->data, before);

@@ -29,6 +29,7 @@ struct spool_tag {
     uint64_t number;
     uint32_t ts_ms;
     size_t n;
+    size_t tag_at; /* where the tag itself begins, behind the mark */
     uint8_t wire[];
 };
 

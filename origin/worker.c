@@ -161,10 +161,10 @@ static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_cl
 
     (void)h2, (void)id, (void)why;
     if (x != NULL)
-        end(x, x->broken != ST_OK                    ? EXCHANGE_BROKEN
-               : x->whole && x->status == 200        ? EXCHANGE_DONE
-               : x->status != 0 && x->status != 200  ? EXCHANGE_REFUSED
-                                                     : EXCHANGE_LOST);
+        end(x, x->broken != ST_OK                   ? EXCHANGE_BROKEN
+               : x->whole && x->status == 200       ? EXCHANGE_DONE
+               : x->status != 0 && x->status != 200 ? EXCHANGE_REFUSED
+                                                    : EXCHANGE_LOST);
     free(lane);
 }
 

@@ -28,10 +28,10 @@ struct worker_link *worker_link_new(struct loop *l, const struct addr_sock *addr
 void worker_link_free(struct worker_link **lp); /* its exchanges end (EXCHANGE_LOST) */
 unsigned worker_link_streams(const struct worker_link *w);
 
-#define EXCHANGE_ENDS(X)                                       \
-    X(DONE, "all records have come")                           \
-    X(REFUSED, "the worker refused the stream")                \
-    X(LOST, "the worker or its connection is gone")            \
+#define EXCHANGE_ENDS(X)                            \
+    X(DONE, "all records have come")                \
+    X(REFUSED, "the worker refused the stream")     \
+    X(LOST, "the worker or its connection is gone") \
     X(BROKEN, "the worker broke the protocol")
 
 enum exchange_end {
@@ -65,7 +65,7 @@ struct exchange {
 /* `path` is APP/STREAM; nv are the headers beside the pseudo ones. */
 MUST_USE enum st exchange_start(struct exchange *x, struct worker_link *w, const char *path,
                                 const struct h2_nv *nv, size_t n);
-void exchange_more(struct exchange *x); /* the body has more, or its end */
+void exchange_more(struct exchange *x);   /* the body has more, or its end */
 void exchange_cancel(struct exchange *x); /* no-op when it is not under way */
 /* Records stop coming (the worker's window fills up) until exchange_go_on(). Both from the loop;
  * pausing from inside ops->record holds from the next record on. */

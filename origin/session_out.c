@@ -1,0 +1,453 @@
+/* What a worker says becomes objects and documents. A record is believed only as far as the model
+ * and the stream table accept it: what does not fit is ignored and counted, and a worker that goes
+ * on like that is given up by the session's failures. */
+#include <jansson.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/conf.h"
+#include "core/log.h"
+#include "edge/gobj.h"
+#include "manifests/mpd.h"
+#include "origin/home_int.h"
+
+enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32, WINDOW_S = 60 };
+
+static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
+
+/* --- the state record --- */
+
+static void on_disk(struct loop *l, struct mail *m)
+{
+    struct session *s = CONTAINER_OF(m, struct session, job.mail);
+
+    (void)l;
+    s->job_busy = false;
+    if (session_letter_came(s))
+        return;
+    if (s->job.st != ST_OK) {
+        log_error(
+            loop_of(s)->log,
+            LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "error", strerror(s->job.sys_err)),
+            "home", "the state record cannot be written: %s", "going on without it");
+    }
+    /* a full disk must not end a broadcast: numbers still rise as long as we live */
+    s->disk_k = s->asked_k;
+    s->disk_high = s->asked_high;
+    if (s->x.paused)
+        exchange_go_on(&s->x);
+    session_more(s);
+}
+
+static void ask_disk(struct session *s, int64_t k, uint64_t high)
+{
+    char path[512], text[256];
+    int n = snprintf(text, sizeof text,
+                     "{\"v\":1,\"session\":\"%s\",\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n", s->id,
+                     (long long)s->ast_s, (long long)k, (unsigned long long)high);
+
+    if (s->job_busy)
+        return;
+    (void)snprintf(path, sizeof path, "%s/streams/%s.json", s->hl->home->cfg.state_dir, s->name);
+    s->job.mail.deliver = on_disk;
+    s->job.loop = loop_of(s);
+    s->asked_k = k;
+    s->asked_high = high;
+    if (disk_write(s->hl->home->cfg.disk, &s->job, path, text, (size_t)n) == ST_OK)
+        s->job_busy = true;
+}
+
+static bool is_safe(const struct session *s, int64_t k, uint64_t number)
+{
+    return k <= s->disk_k && number < s->disk_high;
+}
+
+bool session_ready(struct session *s)
+{
+    if (is_safe(s, s->k, s->next_number))
+        return true;
+    ask_disk(s, s->k + 1, s->next_number + NUMBERS_AHEAD);
+    return false;
+}
+
+/* Everything up to here may be published; asks for more in good time, and holds the worker's
+ * records back when it has not come yet. */
+static void keep_safe(struct session *s, int64_t k, uint64_t number)
+{
+    if (!is_safe(s, k, number + NUMBERS_LOW))
+        ask_disk(s, k + 1, number + NUMBERS_AHEAD);
+    if (!is_safe(s, k, number + 1))
+        exchange_pause(&s->x);
+}
+
+/* --- documents --- */
+
+static void put_doc(struct session *s, const char *name, const struct buf *b)
+{
+    uint8_t sum[SHA256_DIGEST_LENGTH];
+    char etag[20] = "\"";
+    struct gobj_head h = { .status = 200,
+                           .content_type = "application/dash+xml",
+                           .cache_control = "max-age=1",
+                           .etag = etag,
+                           .born_us = loop_now(loop_of(s)),
+                           .shared = true };
+
+    (void)SHA256(b->data, b->len, sum);
+    for (int i = 0; i < 8; i++)
+        (void)snprintf(etag + 1 + 2 * i, 3, "%02x", sum[i]);
+    memcpy(etag + 17, "\"", 2);
+    if (stream_doc(loop_of(s), s->stream, name, &h, b->data, b->len) != ST_OK)
+        log_warn(loop_of(s)->log, LOG_CTX_TEXT(NULL, "stream", s->name), "home",
+                 "a manifest could not be published: %s", name);
+}
+
+static void render(struct session *s, bool in_session)
+{
+    struct mpd_opts o = { .publish_us = clock_wall_us(), .in_session = in_session };
+    char name[64];
+    struct buf b;
+
+    buf_init(&b, 4 << 20);
+    if (mpd_write(&b, s->model, &o) == ST_OK) {
+        (void)snprintf(name, sizeof name, "%s%smanifest.mpd", in_session ? s->id : "",
+                       in_session ? "/" : "");
+        if (in_session || !mpd_same(b.data, b.len, s->doc.data, s->doc.len)) {
+            put_doc(s, name, &b);
+            if (!in_session) {
+                buf_reset(&s->doc);
+                buf_add(&s->doc, b.data, b.len);
+            }
+        }
+    }
+    buf_fini(&b);
+}
+
+void session_render_now(struct session *s)
+{
+    if (s->model == NULL || s->stream == NULL)
+        return;
+    render(s, false);
+    render(s, true);
+}
+
+static void render_delivered(struct loop *l, struct mail *m)
+{
+    struct session *s = CONTAINER_OF(m, struct session, render_mail);
+
+    (void)l;
+    s->render_posted = false;
+    if (!session_letter_came(s))
+        session_render_now(s);
+}
+
+/* Soon, once for all that happens in this turn. */
+static void render_soon(struct session *s)
+{
+    if (s->render_posted)
+        return;
+    s->render_posted = true;
+    s->render_mail.deliver = render_delivered;
+    mailbox_post(&loop_of(s)->mailbox, &s->render_mail);
+}
+
+/* --- verbs --- */
+
+static enum st ensure_stream(struct session *s)
+{
+    struct model_conf conf = { .session = s->id,
+                               .ast_s = s->ast_s,
+                               .segment_us = 2 * (int64_t)SEC_US,
+                               .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
+                               .window_us = WINDOW_S * (int64_t)SEC_US };
+    enum st st = ST_OK;
+
+    if (s->model == NULL)
+        st = model_new(&conf, &s->model);
+    if (st == ST_OK && s->stream == NULL)
+        st = stream_begin(loop_of(s), s->name, s->id, (uint64_t)conf.segment_us, STREAM_HERE,
+                          &s->stream);
+    return st;
+}
+
+static enum st on_period(struct session *s, const json_t *j)
+{
+    struct model_rep_start reps[MODEL_TRACKS_MAX];
+    json_int_t k, start;
+    json_t *list, *rep;
+    const char *name;
+    uint64_t number = 0;
+    size_t n = 0;
+    enum st st = ensure_stream(s);
+
+    if (st != ST_OK)
+        return st;
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:I, s:I, s:o}", "k", &k, "start", &start, "reps",
+                    &list) != 0)
+        return ST_EPROTO;
+    json_object_foreach(list, name, rep)
+    {
+        json_int_t pto, first;
+
+        if (n == MODEL_TRACKS_MAX ||
+            json_unpack(rep, "{s:I, s:I}", "pto", &pto, "number", &first) != 0 || first < 0)
+            return ST_EPROTO;
+        reps[n++] = (struct model_rep_start){ .name = name, .pto = pto, .number = (uint64_t)first };
+        if ((uint64_t)first > number)
+            number = (uint64_t)first;
+    }
+    if (k < 0 || k > UINT32_MAX)
+        return ST_EPROTO;
+    session_cut(s);
+    st = model_period(s->model, (uint32_t)k, start * 1000, reps, n);
+    if (st != ST_OK)
+        return st;
+    s->k = k;
+    keep_safe(s, k, number);
+    return ST_OK;
+}
+
+static const struct model_rep *current_rep(const struct session *s, const char *name)
+{
+    const struct model_period *p = s->model != NULL ? model_current(s->model) : NULL;
+
+    return p != NULL ? model_rep(p, name) : NULL;
+}
+
+static enum st on_init(struct session *s, const json_t *j)
+{
+    struct model_init init = { .timescale = 0 };
+    const char *rep, *codecs, *hash;
+    char path[64];
+    json_int_t timescale, w = 0, h = 0, rate = 0, channels = 0;
+    json_int_t sar_x = 0, sar_y = 0, fps_n = 0, fps_d = 0;
+    struct gobj_head head = { .status = 200,
+                              .cache_control = "max-age=31536000, immutable",
+                              .etag = "",
+                              .born_us = loop_now(loop_of(s)),
+                              .shared = true };
+    char etag[16];
+    enum st st;
+
+    if (json_unpack((json_t *)(uintptr_t)j,
+                    "{s:s, s:s, s:s, s:I, s?I, s?I, s?[I,I], s?[I,I], s?I, s?I}", "rep", &rep,
+                    "codecs", &codecs, "hash", &hash, "timescale", &timescale, "w", &w, "h", &h,
+                    "sar", &sar_x, &sar_y, "fps", &fps_n, &fps_d, "rate", &rate, "channels",
+                    &channels) != 0)
+        return ST_EPROTO;
+    init.codecs = codecs;
+    init.hash = hash;
+    init.timescale = (uint32_t)timescale;
+    init.width = (uint32_t)w;
+    init.height = (uint32_t)h;
+    init.sar_x = (uint32_t)sar_x;
+    init.sar_y = (uint32_t)sar_y;
+    init.fps_num = (uint32_t)fps_n;
+    init.fps_den = (uint32_t)fps_d;
+    init.rate = (uint32_t)rate;
+    init.channels = (uint32_t)channels;
+    st = model_init(s->model, rep, &init);
+    if (st != ST_OK)
+        return st;
+    (void)snprintf(path, sizeof path, "%s/init-%s.mp4", rep, hash);
+    (void)snprintf(etag, sizeof etag, "\"%s\"", hash);
+    head.etag = etag;
+    head.content_type = rep[0] == 'a' ? "audio/mp4" : "video/mp4";
+    render_soon(s);
+    return stream_object(loop_of(s), s->stream, path, &head, s->bytes.data, s->bytes.len);
+}
+
+static enum st on_open(struct session *s, const json_t *j)
+{
+    struct loop *l = loop_of(s);
+    const struct model_rep *r;
+    const char *rep;
+    json_int_t n, t, d = 0;
+    char etag[64];
+    struct gobj_head head = { .status = 200,
+                              .length = -1,
+                              .cache_control = "max-age=31536000, immutable",
+                              .etag = etag,
+                              .born_us = loop_now(l),
+                              .shared = true };
+    bool again;
+    enum st st;
+
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:I, s:I, s?I}", "rep", &rep, "n", &n, "t", &t,
+                    "d", &d) != 0 ||
+        n < 0)
+        return ST_EPROTO;
+    r = current_rep(s, rep);
+    if (r == NULL)
+        return ST_ENOENT;
+    again = r->next == (uint64_t)n + 1; /* the promise has changed, nothing else */
+    st = model_open(s->model, rep, (uint64_t)n, t, d);
+    if (st != ST_OK)
+        return st;
+    render_soon(s);
+    if (again)
+        return ST_OK;
+    (void)snprintf(etag, sizeof etag, "\"%s-%s-%lld\"", s->id, rep, (long long)n);
+    head.content_type = rep[0] == 'a' ? "audio/mp4" : "video/mp4";
+    st = stream_announce(l, s->stream, rep, (uint64_t)n);
+    if (st == ST_OK)
+        st = stream_open(l, s->stream, rep, (uint64_t)n, &head);
+    if ((uint64_t)n >= s->next_number)
+        s->next_number = (uint64_t)n + 1;
+    keep_safe(s, s->k, (uint64_t)n);
+    return st;
+}
+
+static enum st remember(struct session *s, const char *rep, uint64_t next_tag, const json_t *state)
+{
+    char *text = json_dumps(state, JSON_COMPACT);
+    struct resume *r = NULL;
+    uint64_t least = next_tag;
+
+    if (text == NULL)
+        return ST_ENOMEM;
+    for (unsigned i = 0; i < s->n_resume; i++)
+        if (strcmp(s->resume[i].rep, rep) == 0)
+            r = &s->resume[i];
+    if (r == NULL) {
+        if (s->n_resume == SESSION_REPS_MAX || strlen(rep) >= sizeof r->rep) {
+            free(text);
+            return ST_ELIMIT;
+        }
+        r = &s->resume[s->n_resume++];
+        memcpy(r->rep, rep, strlen(rep) + 1);
+        r->state = NULL;
+    }
+    free(r->state);
+    r->state = text;
+    r->next_tag = next_tag;
+    for (unsigned i = 0; i < s->n_resume; i++)
+        if (s->resume[i].next_tag < least)
+            least = s->resume[i].next_tag;
+    spool_release(&s->spool, least);
+    return ST_OK;
+}
+
+static enum st on_chunk(struct session *s, const json_t *j)
+{
+    const char *rep;
+    json_int_t n, t, d, next_tag;
+    json_t *state;
+    int sap;
+    enum st st;
+
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:I, s:I, s:I, s:b, s:I, s:o}", "rep", &rep, "n",
+                    &n, "t", &t, "d", &d, "sap", &sap, "next_tag", &next_tag, "state", &state) != 0)
+        return ST_EPROTO;
+    if (next_tag < 1 || (uint64_t)next_tag > spool_next(&s->spool))
+        return ST_EPROTO;
+    st = model_chunk(s->model, rep, (uint64_t)n, t, d, sap != 0, s->bytes.len);
+    if (st == ST_OK)
+        st = stream_append(loop_of(s), s->stream, rep, s->bytes.data, s->bytes.len);
+    if (st == ST_OK)
+        st = remember(s, rep, (uint64_t)next_tag, state);
+    if (st == ST_OK)
+        s->failures = 0;
+    return st;
+}
+
+static void expire(struct session *s)
+{
+    int64_t now_us = clock_wall_us() - s->ast_s * (int64_t)SEC_US;
+    const struct model_period *p;
+
+    if (model_expire(s->model, now_us - (WINDOW_S + 10) * (int64_t)SEC_US) == 0)
+        return;
+    p = model_current(s->model);
+    for (unsigned i = 0; i < p->n_reps; i++) {
+        uint64_t first;
+
+        if (model_first(s->model, p->rep[i].name, &first))
+            stream_expire(loop_of(s), s->stream, p->rep[i].name, first);
+    }
+}
+
+static enum st on_closed(struct session *s, const json_t *j)
+{
+    const char *rep;
+    json_int_t n, d;
+    enum st st;
+
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:I, s:I}", "rep", &rep, "n", &n, "d", &d) != 0)
+        return ST_EPROTO;
+    st = model_close(s->model, rep, (uint64_t)n, d);
+    if (st == ST_OK)
+        st = stream_close(loop_of(s), s->stream, rep);
+    expire(s);
+    render_soon(s);
+    return st;
+}
+
+void session_cut(struct session *s)
+{
+    const struct model_period *p = s->model != NULL ? model_current(s->model) : NULL;
+
+    if (p == NULL)
+        return;
+    for (unsigned i = 0; i < p->n_reps; i++)
+        if (stream_close(loop_of(s), s->stream, p->rep[i].name) == ST_OK)
+            render_soon(s);
+    model_cut(s->model);
+}
+
+/* --- records --- */
+
+static enum st whole_record(struct session *s)
+{
+    if (s->model == NULL && s->head.type != RECORD_PERIOD && s->head.type != RECORD_HEALTH)
+        return ST_EPROTO;
+    switch (s->head.type) {
+    case RECORD_PERIOD:
+        return on_period(s, s->json);
+    case RECORD_INIT:
+        return on_init(s, s->json);
+    case RECORD_OPEN:
+        return on_open(s, s->json);
+    case RECORD_CHUNK:
+        return on_chunk(s, s->json);
+    case RECORD_CLOSE:
+        return on_closed(s, s->json);
+    case RECORD_HEALTH:
+        return ST_OK;
+    default:
+        return ST_EPROTO;
+    }
+}
+
+void session_on_record(struct exchange *x, const struct record_event *ev)
+{
+    struct session *s = CONTAINER_OF(x, struct session, x);
+    enum st st;
+
+    switch (ev->what) {
+    case RECORD_GOT_HEAD:
+        json_decref(s->json);
+        s->json = json_incref((json_t *)(uintptr_t)ev->json);
+        s->head = ev->head;
+        buf_reset(&s->bytes);
+        return;
+    case RECORD_GOT_BYTES:
+        buf_add(&s->bytes, ev->bytes, ev->n);
+        return;
+    case RECORD_GOT_ALL:
+        break;
+    }
+    st = s->bytes.st != ST_OK ? s->bytes.st : whole_record(s);
+    if (st == ST_OK)
+        return;
+    s->ignored_records++;
+    if (st != ST_ENOENT) /* a number that is closed already: the worker could not know */
+        log_warn(loop_of(s)->log,
+                 LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "record",
+                              record_type_name(s->head.type)),
+                 "home", "a record of the worker was not accepted: %s", st_name(st));
+}
