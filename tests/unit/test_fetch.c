@@ -711,6 +711,28 @@ static void no_more_connections_than_allowed_and_no_longer_queue(void **state)
     world_close(&w);
 }
 
+static void what_comes_before_the_request_is_no_answer(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    let_go(&v);
+    v = want(&w, "/vod/b"); /* its letter is read before what now comes on the idle connection */
+    say(&w, fd, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: \"e\"\r\n\r\nevil");
+    other = accept_one(&w, &w.origin);
+    (void)read_request(&w, other);
+    IS(v, FETCHING);
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    world_close(&w);
+}
+
 static void a_connection_that_closes_makes_room_for_the_next(void **state)
 {
     struct world w;
@@ -748,6 +770,19 @@ static void a_long_page_nobody_wants_costs_the_connection(void **state)
     is_closed(&w, fd);
     let_go(&v);
     hang_up(&w, &fd);
+    char *page = malloc(70001);
+
+    assert_non_null(page);
+    memset(page, 'x', 70000);
+    page[70000] = '\0';
+    v = answer(&w, "/vod/c", &fd,
+               "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n");
+    is_negative(v, 404);
+    say(&w, fd, page); /* it did not say how long it would be */
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    free(page);
     v = answer(&w, "/vod/b", &fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n");
     pass_time(&w, 1500 * MS_US); /* drained for a while */
     assert_int_equal(recv(fd, &(char){ 0 }, 1, 0), -1);
@@ -931,6 +966,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_is_to_be_closed_is_not_used_again),
         cmocka_unit_test(a_kept_connection_that_dies_is_tried_once_more),
         cmocka_unit_test(no_more_connections_than_allowed_and_no_longer_queue),
+        cmocka_unit_test(what_comes_before_the_request_is_no_answer),
         cmocka_unit_test(a_connection_that_closes_makes_room_for_the_next),
         cmocka_unit_test(a_long_page_nobody_wants_costs_the_connection),
         cmocka_unit_test(an_origin_that_keeps_failing_is_left_alone),
