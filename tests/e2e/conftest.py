@@ -118,13 +118,16 @@ class Freshet:
         self._reader.join(PATIENCE)
         return status
 
-    def kill(self):
-        """However it stands: this process, and no other."""
-        if self.proc.poll() is None:
+    def end(self):
+        """If it still runs, it ends in good order: 0. Else None: how it ended, a test has said."""
+        try:
+            return self.stop() if self.proc.poll() is None else None
+        except subprocess.TimeoutExpired:
             self.proc.kill()
-        self.proc.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        self.proc.stderr.close()
+            self.wait()
+            return "it hangs"
+        finally:
+            self.proc.stderr.close()
 
 
 @pytest.fixture
@@ -146,8 +149,10 @@ def launch(short_dir):
         return started[-1]
 
     yield go
-    for one in started:
-        one.kill()
+    # a sanitizer says what it has found at the end, and by the exit status
+    ends = [(one, one.end()) for one in started]
+    for one, status in ends:
+        assert status in (None, 0), f"exit {status}:\n" + "\n".join(one.log)
 
 
 class Origin:
