@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "manifests/model_int.h"
 
 /* Every verb first looks at everything, then takes memory, then changes: what it refuses left no
  * trace. Products stay inside 64 bits because times, time scales and sizes are limited. */
 
-enum { MODEL_MAGIC = 0x30de1a06, PERIODS_FIRST = 4, LIST_FIRST = 16, PTO_SLACK_US = 1000 };
+enum { PERIODS_FIRST = 4, LIST_FIRST = 16, PTO_SLACK_US = 1000 };
 enum { GUESS_VIDEO_BPS = 2000000, GUESS_AUDIO_BPS = 128000 };
 #define SECOND_US INT64_C(1000000)
 
@@ -170,14 +171,14 @@ static bool session_ok(const char *s)
 }
 
 /* v or a, then 0-99 in its shortest form. */
-static bool rep_ok(const char *s)
+bool model_rep_ok(const char *s)
 {
     if ((s[0] != 'v' && s[0] != 'a') || !digit(s[1]))
         return false;
     return s[2] == 0 || (s[1] != '0' && digit(s[2]) && s[3] == 0);
 }
 
-static bool hash_ok(const char *s)
+bool model_hash_ok(const char *s)
 {
     size_t n = 0;
 
@@ -187,7 +188,7 @@ static bool hash_ok(const char *s)
 }
 
 /* One codec: a list (comma) or anything that XML or a quoted string would have to escape is not. */
-static bool codecs_ok(const char *s)
+bool model_codecs_ok(const char *s)
 {
     size_t n = 0;
 
@@ -250,7 +251,7 @@ void model_free(struct model **mp)
 
 /* --- PERIOD --- */
 
-static bool period_empty(const struct model_period *p)
+bool model_period_empty(const struct model_period *p)
 {
     for (unsigned i = 0; i < p->n_reps; i++)
         if (p->rep[i].segments.n > 0)
@@ -304,7 +305,7 @@ static enum st reps_ok(struct model *m, const struct model_rep_start *reps, size
     for (size_t i = 0; i < n; i++) {
         const struct model_track *t;
 
-        if (!rep_ok(reps[i].name) || reps[i].pto < 0)
+        if (!model_rep_ok(reps[i].name) || reps[i].pto < 0)
             return ST_EPROTO;
         if (reps[i].number > MODEL_NUMBER_MAX)
             return ST_ELIMIT;
@@ -345,7 +346,7 @@ static bool reserve_period(struct model *m)
 }
 
 /* v before a, then by number; so a document does not depend on the order of a JSON object. */
-static bool before(const char *a, const char *b)
+bool model_rep_before(const char *a, const char *b)
 {
     if (a[0] != b[0])
         return a[0] == 'v';
@@ -364,7 +365,7 @@ static void add_rep(struct model *m, struct model_period *p, const struct model_
         t = &m->track[m->n_tracks++];
         memcpy(t->name, from->name, strlen(from->name) + 1);
     }
-    for (; at > 0 && before(from->name, p->rep[at - 1].name); at--)
+    for (; at > 0 && model_rep_before(from->name, p->rep[at - 1].name); at--)
         p->rep[at] = p->rep[at - 1];
     r = &p->rep[at];
     *r = (struct model_rep){ .video = from->name[0] == 'v',
@@ -380,7 +381,7 @@ static void tidy_before(struct model *m)
 {
     struct model_period *p = m->n_periods > 0 ? m->period[m->n_periods - 1] : NULL;
 
-    if (p != NULL && period_empty(p))
+    if (p != NULL && model_period_empty(p))
         period_free(&m->period[--m->n_periods]);
     if (m->n_periods < 2)
         return;
@@ -423,7 +424,7 @@ enum st model_period(struct model *m, uint32_t k, int64_t start_us,
 
 static enum st init_ok(const struct model_rep *r, const struct model_init *i)
 {
-    if (!codecs_ok(i->codecs) || !hash_ok(i->hash) || i->timescale == 0)
+    if (!model_codecs_ok(i->codecs) || !model_hash_ok(i->hash) || i->timescale == 0)
         return ST_EPROTO;
     if (i->timescale > MODEL_TIMESCALE_MAX || i->width > MODEL_DIMENSION_MAX ||
         i->height > MODEL_DIMENSION_MAX)
@@ -710,7 +711,7 @@ size_t model_expire(struct model *m, int64_t before_us)
 
         for (unsigned j = 0; j < p->n_reps; j++)
             n += expire_rep(&p->rep[j], before_us);
-        if (i + 1 < m->n_periods && period_empty(p))
+        if (i + 1 < m->n_periods && model_period_empty(p))
             period_free(&p);
         else
             m->period[kept++] = p;
@@ -725,116 +726,4 @@ void model_end(struct model *m)
     model_cut(m);
     m->ended = true;
     CHECK_SLOW(model_sane(m));
-}
-
-/* --- what must be true --- */
-
-static bool segments_sane(const struct model *m, const struct model_rep *r, bool current)
-{
-    int64_t end = 0;
-
-    for (size_t i = 0; i < r->segments.n; i++) {
-        const struct model_segment *s = model_segment(r, i);
-        bool last = i + 1 == r->segments.n;
-
-        if (s->n < r->number || s->n > MODEL_NUMBER_MAX || s->t < end || s->d < 0 ||
-            s->d > model_ticks(r, MODEL_LONGEST_US) || s->size > MODEL_SEGMENT_BYTES_MAX)
-            return false;
-        if (i > 0 &&
-            (s->n != model_segment(r, i - 1)->n + 1 || s->msn != model_segment(r, i - 1)->msn + 1))
-            return false;
-        if (s->open ? !last || !current || m->ended : s->size == 0 || s->d == 0)
-            return false;
-        if (s->open && (r->reached < s->t || s->promised != (s->d > 0) ||
-                        (s->d > 0 && (s->d > r->promise || r->reached > s->t + s->d))))
-            return false;
-        if (last && (s->n + 1 != r->next) != r->stopped)
-            return false;
-        if (s->discontinuity != (s->n == r->number && s->msn > 0))
-            return false;
-        if (last && !s->open && r->end != s->t + s->d)
-            return false;
-        end = s->t + s->d;
-    }
-    return true;
-}
-
-static bool parts_sane(const struct model_rep *r)
-{
-    uint64_t at = 0;
-
-    for (size_t i = 0; i < r->parts.n; i++) {
-        const struct model_part *p = model_part(r, i);
-        uint64_t first = r->segments.n > 0 ? model_segment(r, 0)->n : 0;
-        const struct model_segment *s;
-
-        if (r->segments.n == 0 || p->n < first || p->n - first >= r->segments.n)
-            return false;
-        s = model_segment(r, p->n - first);
-        at = i > 0 && model_part(r, i - 1)->n == p->n ? at : 0;
-        if (p->at != at || p->size == 0 || p->d <= 0 || p->t < s->t ||
-            (!s->open && p->t + p->d > s->t + s->d))
-            return false;
-        at += p->size;
-        if ((i + 1 == r->parts.n || model_part(r, i + 1)->n != p->n) && at != s->size)
-            return false;
-    }
-    return true;
-}
-
-static bool rep_sane(const struct model *m, const struct model_period *p, unsigned i)
-{
-    const struct model_rep *r = &p->rep[i];
-    const struct model_track *t;
-    bool current = p == model_current(m);
-
-    if (r->track >= m->n_tracks || !rep_ok(r->name) || r->video != (r->name[0] == 'v') ||
-        (i > 0 && !before(p->rep[i - 1].name, r->name)))
-        return false;
-    t = &m->track[r->track];
-    if (strcmp(t->name, r->name) != 0 || r->next < r->number)
-        return false;
-    if (r->segments.n > m->conf.segments_max ||
-        r->parts.n > (size_t)MODEL_PARTS_MAX * (MODEL_PART_SEGMENTS + 1))
-        return false;
-    if (!r->inited)
-        return r->segments.n == 0 && r->next == r->number;
-    if (!codecs_ok(r->codecs) || !hash_ok(r->hash) || r->init.codecs == NULL)
-        return false;
-    if (r->next > r->number && (!t->used || t->last < r->next - 1))
-        return false;
-    if (r->segments.n > 0 && model_segment(r, r->segments.n - 1)->msn >= t->msn)
-        return false;
-    return segments_sane(m, r, current) && parts_sane(r);
-}
-
-bool model_sane(const struct model *m)
-{
-    int64_t start = 0;
-
-    OBJ_CHECK(m, MODEL_MAGIC);
-    if (m->n_periods > MODEL_PERIODS_MAX || m->n_tracks > MODEL_TRACKS_MAX ||
-        m->any != (m->n_periods > 0))
-        return false;
-    for (unsigned i = 0; i < m->n_periods; i++) {
-        const struct model_period *p = m->period[i];
-        bool last = i + 1 == m->n_periods;
-
-        if (p->n_reps == 0 || p->n_reps > MODEL_TRACKS_MAX || p->start_us < start ||
-            (i > 0 && p->k <= m->period[i - 1]->k) || (!last && period_empty(p)))
-            return false;
-        if (last && (p->k != m->last_k || p->start_us != m->floor_us))
-            return false;
-        start = p->start_us;
-        for (unsigned j = 0; j < p->n_reps; j++) {
-            const struct model_rep *r = &p->rep[j];
-
-            if (!rep_sane(m, p, j))
-                return false;
-            if (r->video && r->segments.n > 0 && !last &&
-                model_us(r, r->end) > m->period[i + 1]->start_us)
-                return false;
-        }
-    }
-    return true;
 }

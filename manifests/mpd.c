@@ -213,7 +213,7 @@ static void put_timeline(struct buf *b, const struct model_rep *r, struct span v
 static void put_template(const struct pen *w, const struct model_rep *r, struct span v, int64_t pto)
 {
     const struct model_segment *last = model_segment(r, v.first + v.n - 1);
-    int64_t early = w->live ? early_us(w, r, last) : 0;
+    int64_t early = early_us(w, r, last);
     struct buf *b = w->b;
 
     buf_printf(b, "<SegmentTemplate timescale=\"%" PRIu32 "\"", r->init.timescale);
@@ -373,11 +373,11 @@ static bool leads(const struct pen *w, const struct model_period *p, unsigned at
 
 /* --- Period --- */
 
-/* Where the first Period of a static document begins: with what is left of its media, because
- * players start a recording at its beginning. Media times map to the same presentation times. */
+/* A Period of a static document begins with what is left of its media, because players start a
+ * recording at its beginning. Media times map to the same presentation times. */
 static const struct model_rep *trimmed_by(const struct pen *w, const struct model_period *p)
 {
-    for (unsigned i = 0; !w->live && w->last == NULL && i < p->n_reps; i++) {
+    for (unsigned i = 0; !w->live && i < p->n_reps; i++) {
         const struct model_rep *r = &p->rep[i];
 
         if (rep_shown(w, r))

@@ -310,7 +310,26 @@ static void a_new_period_counts_on_and_is_a_discontinuity(void **state)
     assert_int_equal(newest(m, "v0")->msn, 2);
     whole(m, "v0", 69, 8 * V, V, 10);
     assert_false(newest(m, "v0")->discontinuity);
+    assert_int_equal(m->period[0]->rep[0].parts.n, 2); /* a playlist may still show them */
+    assert_int_equal(period_of(m, 2, 11000000, 300), ST_OK);
+    assert_int_equal(m->period[0]->rep[0].parts.n, 0);
+    assert_int_equal(m->period[1]->rep[0].parts.n, 2);
     assert_true(model_sane(m));
+    model_free(&m);
+}
+
+static void the_first_segment_may_straddle_the_start_and_no_more(void **state)
+{
+    struct model_rep_start far[] = { { "v0", INT64_MAX, 200 } };
+    struct model *m = begun();
+
+    (void)state;
+    assert_int_equal(model_open(m, "a0", 3, A - 1, A), ST_EPROTO);
+    assert_int_equal(model_open(m, "a0", 3, 2 * A - 512, A), ST_OK);
+    assert_int_equal(model_open(m, "v0", 3, 0, V), ST_EPROTO);
+    model_cut(m);
+    assert_int_equal(model_period(m, 1, 3000000, far, 1), ST_OK);
+    assert_int_equal(model_init(m, "v0", &video), ST_ELIMIT);
     model_free(&m);
 }
 
@@ -494,6 +513,7 @@ static void senseless_configurations_are_refused(void **state)
     REFUSED(session, "0mf3k2a9zq71");
     REFUSED(session, "0mf3k2a9zq71xx");
     REFUSED(session, "0mf3k2a9zq71X");
+    REFUSED(session, "0mf3k2a9zq71x/");
     REFUSED(ast_s, -1);
     REFUSED(ast_s, INT64_MAX);
     REFUSED(segment_us, 0);
@@ -537,6 +557,7 @@ int main(void)
         cmocka_unit_test(hostile_inits_are_refused),
         cmocka_unit_test(hostile_periods_are_refused),
         cmocka_unit_test(a_new_period_counts_on_and_is_a_discontinuity),
+        cmocka_unit_test(the_first_segment_may_straddle_the_start_and_no_more),
         cmocka_unit_test(empty_periods_do_not_pile_up),
         cmocka_unit_test(an_empty_segment_never_was_but_its_number_is_used),
         cmocka_unit_test(a_cut_closes_at_the_last_whole_chunk),

@@ -311,6 +311,49 @@ static void a_period_does_not_wait_for_ever_for_a_silent_track(void **state)
     buf_fini(&b);
 }
 
+static void a_segment_that_never_was_is_no_reason_to_show_a_period(void **state)
+{
+    struct model *m = begun();
+    const struct mpd_opts o = { .publish_us = PUBLISH };
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 1 << 16);
+    whole(m, "v0", 3, 2 * V, V, 1);
+    assert_int_equal(model_open(m, "a0", 3, 2 * A, A), ST_OK);
+    model_cut(m);
+    assert_int_equal(mpd_write(&b, m, &o), ST_MORE);
+    whole(m, "v0", 4, 3 * V, V, 1);
+    assert_int_equal(said(m, "contentType=\"video\""), 1);
+    /* a track that was not shown before has nothing to be connected to */
+    begin(m, 1, 5000000, 70);
+    second(m, 70, 5);
+    assert_int_equal(said(m, "<Period "), 2);
+    assert_int_equal(said(m, "period-connectivity"), 1);
+    model_free(&m);
+    buf_fini(&b);
+}
+
+static void alignment_is_judged_by_number(void **state)
+{
+    (void)state;
+    for (unsigned turn = 0; turn < 2; turn++) { /* the later one comes first, then second */
+        const char *late = turn == 0 ? "v0" : "v1", *early = turn == 0 ? "v1" : "v0";
+        struct model_rep_start reps[] = { { late, 2 * V, 4 }, { early, 2 * V, 3 } };
+        struct model *m = model_drive_new();
+
+        assert_int_equal(model_period(m, 0, 2000000, reps, 2), ST_OK);
+        assert_int_equal(model_init(m, "v0", &video), ST_OK);
+        assert_int_equal(model_init(m, "v1", &video), ST_OK);
+        whole(m, late, 4, 3 * V, V, 1);
+        whole(m, early, 3, 2 * V, V, 1);
+        assert_int_equal(said(m, " segmentAlignment=\"true\""), 1);
+        whole(m, early, 4, 3 * V + 1000, V, 1);
+        assert_int_equal(said(m, " segmentAlignment=\"false\""), 1);
+        model_free(&m);
+    }
+}
+
 static void the_end_makes_a_static_document(void **state)
 {
     static const char *const live_only[] = { "minimumUpdatePeriod",   "timeShiftBufferDepth",
@@ -384,6 +427,11 @@ static void latency_is_what_the_segments_allow(void **state)
     assert_int_equal(model_chunk(m, "v0", 4, 3 * V, 4 * V, true, 1), ST_OK);
     assert_int_equal(model_close(m, "v0", 4, 4 * V), ST_OK);
     assert_int_equal(said(m, " maxSegmentDuration=\"PT4S\""), 1);
+    whole(m, "v0", 5, 7 * V, V, 1);
+    assert_int_equal(said(m, " maxSegmentDuration=\"PT4S\""), 1);
+    assert_int_equal(model_open(m, "v0", 6, 8 * V, 5 * V), ST_OK);
+    assert_int_equal(said(m, " maxSegmentDuration=\"PT5S\""), 1);
+    assert_int_equal(model_open(m, "v0", 6, 8 * V, 0), ST_OK);
     assert_int_equal(said(m, " target=\"9000\""), 1);
     model_free(&m);
 }
@@ -409,9 +457,9 @@ static void short_segments_are_refreshed_more_often(void **state)
 
 static void video_is_grouped_by_codec_and_audio_is_not(void **state)
 {
-    static const char *const names[] = { "v10", "a1", "v1", "v2", "v0", "a0" };
-    struct model_rep_start reps[6];
-    struct model_init hevc = video, plain = video, mono = audio, wide = audio;
+    static const char *const names[] = { "v10", "a1", "v1", "v2", "v0", "a0", "a2" };
+    struct model_rep_start reps[7];
+    struct model_init hevc = video, plain = video, mono = audio, wide = audio, round = audio;
     struct model *m = model_drive_new();
 
     (void)state;
@@ -420,18 +468,20 @@ static void video_is_grouped_by_codec_and_audio_is_not(void **state)
     plain.fps_num = plain.fps_den = 0;
     mono.channels = 1;
     wide.channels = 9;
-    for (unsigned i = 0; i < 6; i++)
+    round.channels = 8;
+    for (unsigned i = 0; i < 7; i++)
         reps[i] = (struct model_rep_start){ names[i], names[i][0] == 'v' ? 2 * V : 2 * A, 3 };
-    assert_int_equal(model_period(m, 0, 2000000, reps, 6), ST_OK);
+    assert_int_equal(model_period(m, 0, 2000000, reps, 7), ST_OK);
     assert_int_equal(model_init(m, "v0", &video), ST_OK);
     assert_int_equal(model_init(m, "v1", &hevc), ST_OK);
     assert_int_equal(model_init(m, "v2", &plain), ST_OK);
     assert_int_equal(model_init(m, "v10", &hevc), ST_OK);
     assert_int_equal(model_init(m, "a0", &mono), ST_OK);
     assert_int_equal(model_init(m, "a1", &wide), ST_OK);
-    for (unsigned i = 0; i < 6; i++)
+    assert_int_equal(model_init(m, "a2", &round), ST_OK);
+    for (unsigned i = 0; i < 7; i++)
         whole(m, names[i], 3, (names[i][0] == 'v' ? 2 * V : 2 * A) + (i == 0), V / 2, 1);
-    assert_int_equal(said(m, "<AdaptationSet "), 4);
+    assert_int_equal(said(m, "<AdaptationSet "), 5);
     assert_int_equal(said(m, "<AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\""
                              " segmentAlignment=\"true\""),
                      1);
@@ -443,7 +493,8 @@ static void video_is_grouped_by_codec_and_audio_is_not(void **state)
     assert_int_equal(said(m, "<AdaptationSet id=\"101\""), 1);
     assert_int_equal(said(m, " height=\"720\">"), 1);
     assert_int_equal(said(m, "ChannelConfiguration\" value=\"1\"/>"), 1);
-    assert_int_equal(said(m, "<AudioChannelConfiguration"), 1); /* no usual layout of nine */
+    assert_int_equal(said(m, "ChannelConfiguration\" value=\"7\"/>"), 1); /* 7.1 */
+    assert_int_equal(said(m, "<AudioChannelConfiguration"), 2); /* no usual layout of nine */
     model_free(&m);
 }
 
@@ -466,6 +517,15 @@ static void only_content_makes_a_new_document(void **state)
     assert_int_equal(strlen(a), strlen(b));
     assert_false(mpd_same(a, strlen(a), b, strlen(b)));
     assert_false(mpd_same(a, strlen(a), b, strlen(b) - 1));
+    assert_false(mpd_same(b, strlen(b), b, strlen(b) - 1));
+    b[strlen(b) - strlen("/MPD>\n")] = '!';
+    free(a);
+    a = doc(m);
+    assert_false(mpd_same(a, strlen(a), b, strlen(b)));
+    memcpy(b, a, strlen(a));
+    assert_true(mpd_same(a, strlen(a), b, strlen(b)));
+    b[2] = 'X'; /* before publishTime */
+    assert_false(mpd_same(a, strlen(a), b, strlen(b)));
     assert_false(mpd_same("x", 1, "y", 1));
     assert_true(mpd_same(NULL, 0, NULL, 0));
     free(a);
@@ -523,6 +583,8 @@ int main(void)
         cmocka_unit_test(equal_segments_are_one_run_and_gaps_have_a_time),
         cmocka_unit_test(a_reconnect_is_a_period_of_its_own),
         cmocka_unit_test(a_period_does_not_wait_for_ever_for_a_silent_track),
+        cmocka_unit_test(a_segment_that_never_was_is_no_reason_to_show_a_period),
+        cmocka_unit_test(alignment_is_judged_by_number),
         cmocka_unit_test(the_end_makes_a_static_document),
         cmocka_unit_test(the_window_can_be_wider_and_narrower),
         cmocka_unit_test(latency_is_what_the_segments_allow),
