@@ -346,7 +346,6 @@ static void promise_more(struct timeline *tl, struct track *v, int64_t t)
     if (v->promised == 0 || over < half)
         return;
     v->promised += v->gop * (over / v->gop + 1);
-    v->equal = 0;
     if (v->opened)
         tl->ops->open(tl->ctx, v->rep, v->n, v->segment_t, v->promised);
 }

@@ -112,6 +112,7 @@ static inline void on_chunk(void *ctx, const struct tl_chunk *c)
 
         s->bytes = hash64_stable(words, sizeof words) + hash_mix(s->bytes);
         sum += x->size_bytes;
+        assert_true(x->duration > 0);
         s->d -= x->duration;
     }
     assert_int_equal(sum, c->media_bytes);
