@@ -1,6 +1,7 @@
 /* What one worker tells the next, in every chunk: the Period, and where the rendition stands in it.
  * Each rendition's state stands for itself; the newest Period among them is the one to go on with.
- * A rendition that has no chunk in it yet begins at the Period's first tag. */
+ * A rendition that has no chunk in it yet begins at the Period's first tag. What the frames since
+ * the last chunk have done is not in it: they come again. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +41,7 @@ const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t e
                      tr->promised, tr->dts, tr->dur, tr->shift, tr->idr_t, tr->gop, tr->equal,
                      tr->equal > 0 ? tr->since_t : 0);
     else
-        n = snprintf(tl->text + at, size - at, ",\"pos\":%" PRId64 ",\"ahead\":%d}", tr->next,
-                     tr->ahead);
+        n = snprintf(tl->text + at, size - at, ",\"pos\":%" PRId64 "}", tr->next);
     CHECK(n > 0 && (size_t)n < size - at);
     return tl->text;
 }
@@ -52,7 +52,7 @@ struct state {
     json_int_t next, k, start, off, tag, num, ts, n, t, end, seq;
     const char *hash[TL_REPS];
     json_int_t d, dts, dur, shift, idr, gop, eq, since;
-    json_int_t pos, ahead;
+    json_int_t pos;
 };
 
 /* Bounds that keep every product in 64 bits. */
@@ -101,7 +101,7 @@ static enum st read_state(const json_t *o, enum tl_rep rep, struct state *s)
                                        &s->dts, "dur", &s->dur, "shift", &s->shift, "idr", &s->idr,
                                        "gop", &s->gop, "eq", &s->eq, "since", &s->since) != 0)
         return ST_EPROTO;
-    if (rep == TL_AUDIO && json_unpack(in, "{s:I,s:I}", "pos", &s->pos, "ahead", &s->ahead) != 0)
+    if (rep == TL_AUDIO && json_unpack(in, "{s:I}", "pos", &s->pos) != 0)
         return ST_EPROTO;
     if (version != STATE_VERSION || !hash_ok(s->hash[0]) || !hash_ok(s->hash[1]) || !sane(s, rep))
         return ST_EPROTO;
@@ -128,7 +128,6 @@ static void restore_track(struct track *tr, const struct state *s)
     tr->equal = s->eq;
     tr->since_t = s->since;
     tr->next = s->pos;
-    tr->ahead = s->ahead != 0;
 }
 
 static bool same_period(const struct state *a, const struct state *b)

@@ -207,6 +207,7 @@ static void also_around_everything_that_can_happen(void **state)
     s.from_ms = 5000;
     s.to_ms = 13000;
     s.b_frames = 2;
+    s.audio_late_ms = 5; /* the IDR is the first of all */
     add_show(&s);
     for (size_t i = 0, idr = 0; i < script_n; i++) /* one IDR does not come */
         if (script[i].kind == VIDEO && script[i].sync && script[i].ms > 9000 && idr++ == 0)
