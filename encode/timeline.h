@@ -18,7 +18,7 @@
  * Units     milliseconds since AST for Periods, ticks since AST of the rendition elsewhere.
  * Owner     the stream. Chunks, their bytes and state are borrowed for the call of the op.
  * Thread    one at a time.
- * Errors    ELIMIT: no IDR for 20 s; ENOMEM. Nothing may be called after a failure but _free().
+ * Errors    ELIMIT: no IDR for 20 s, ENOMEM; after that only timeline_end() and _free().
  *           timeline_resume: EPROTO, a state that cannot be ours; start without it.
  * Tests     tests/unit/test_timeline.c, tests/unit/test_resume.c
  */
