@@ -1,0 +1,86 @@
+/* encode/timeline_int.h - what timeline.c and timeline_state.c share
+ *
+ * Thread    as encode/timeline.h.
+ */
+#ifndef ENCODE_TIMELINE_INT_H
+#define ENCODE_TIMELINE_INT_H
+
+#include "core/buf.h"
+#include "encode/timeline.h"
+
+#define TL_NONE INT64_MIN
+enum {
+    TL_NUMBER_BITS = 48, /* what a state may say stays below 2^48 */
+    TL_STATE_TEXT_MAX = 1024,
+    TL_EQUAL_MAX = 4096,
+    TL_TIMESCALE_MIN = 1000,
+    TL_TIMESCALE_MAX = 96000,
+};
+
+/* One rendition. */
+struct track {
+    enum tl_rep rep;
+    struct init *latest; /* the newest configuration; NULL: none yet */
+    uint64_t next_tag;   /* after a resume: earlier ones are used up */
+
+    /* of the Period */
+    bool started;
+    int64_t n;         /* of the segment at hand, or of the last one */
+    bool in_segment;   /* between the first frame of a segment and its CLOSE */
+    bool opened;       /* and it has been announced: it has a chunk */
+    int64_t segment_t; /* its first time */
+    int64_t promised;  /* its duration; 0: no promise */
+    int64_t end;       /* of the last chunk that went out */
+    uint32_t sequence; /* fragments so far */
+
+    /* the chunk at hand */
+    struct cmaf_sample samples[TL_CHUNK_SAMPLES_MAX];
+    size_t count;
+    struct buf media;
+    int64_t t;
+    int64_t cell;
+    uint64_t last_tag;
+
+    /* video */
+    int64_t shift;
+    int64_t dts; /* of the last frame taken */
+    int64_t dur; /* of the one before it; 0: not known */
+    int64_t idr_t, gop;
+    int64_t equal;   /* GOPs in a row that were alike, */
+    int64_t since_t; /* and when the first of them began */
+
+    /* audio */
+    int64_t next; /* time of the next frame, in samples */
+    bool ahead;   /* the counter was: frames are dropped until it is not */
+    int64_t last_ms;
+};
+
+struct timeline {
+    int magic;
+    struct timeline_conf conf;
+    const struct timeline_ops *ops;
+    void *ctx;
+    int64_t off_ms; /* of the anchor in force */
+    bool running;   /* in a Period, else waiting for a frame to begin one */
+    bool announced; /* and it has been said */
+    bool skip_gop;  /* waiting: the publisher leads by a GOP, and this is it */
+    bool resumed;   /* not yet known whether the input fits the states */
+    char resume_hash[TL_REPS][INIT_HASH_TEXT];
+    int64_t idr_ms;         /* session time of the last IDR, or when the wait began; TL_NONE */
+    int64_t audio_since_ms; /* of the first audio in this wait; TL_NONE */
+    struct tl_period period;
+    struct track track[TL_REPS];
+    char text[TL_STATE_TEXT_MAX];
+    struct timeline_counts counts;
+};
+
+/* The state of a rendition after a chunk that ends at `end`, as JSON in tl->text. */
+const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t end,
+                          uint64_t next_tag);
+/* Where the next Period may begin, as far as this rendition is concerned: not before this one has
+ * ended. Sound may reach over the edge of a Period with pictures a little; players cut it there. */
+int64_t tl_end_ms(enum tl_rep rep, bool has_video, int64_t end, int64_t timescale);
+/* Puts a rendition at the beginning of the Period. */
+void tl_track_begin(struct timeline *tl, struct track *tr);
+
+#endif
