@@ -12,7 +12,7 @@
 enum { SESSION_MAGIC = 0x05e5510a, PING_REQUEST = 6, PING_RESPONSE = 7 };
 
 struct rtmp_session *rtmp_session_new(const struct rtmp_ops *ops, void *ctx, struct outq *out,
-                                      uint64_t seed, unsigned commands_s)
+                                      uint64_t seed, const struct rtmp_limits *lim)
 {
     struct rtmp_session *s = calloc(1, sizeof *s);
 
@@ -23,12 +23,12 @@ struct rtmp_session *rtmp_session_new(const struct rtmp_ops *ops, void *ctx, str
     s->ctx = ctx;
     s->out = out;
     s->window = RTMP_WINDOW_BYTES;
-    s->commands_s = commands_s;
-    buf_init(&s->reply, RTMP_CONTROL_BYTES);
+    s->lim = *lim;
+    buf_init(&s->reply, lim->control_bytes);
     s->handshake = malloc(sizeof *s->handshake);
-    s->demux = chunk_demux_new(&(struct chunk_limits){ .media_bytes = RTMP_BEFORE_BYTES,
-                                                       .other_bytes = RTMP_BEFORE_BYTES,
-                                                       .memory_bytes = RTMP_BEFORE_BYTES });
+    s->demux = chunk_demux_new(&(struct chunk_limits){ .media_bytes = s->lim.before_bytes,
+                                                       .other_bytes = s->lim.before_bytes,
+                                                       .memory_bytes = s->lim.before_bytes });
     if (s->handshake == NULL || s->demux == NULL) {
         rtmp_session_free(&s);
         return NULL;
@@ -156,14 +156,14 @@ void rtmp_unpublish(struct rtmp_session *s, enum rtmp_how how)
 
 void rtmp_set_limits(struct rtmp_session *s)
 {
-    struct chunk_limits lim = { .media_bytes = RTMP_BEFORE_BYTES,
-                                .other_bytes = RTMP_BEFORE_BYTES,
-                                .memory_bytes = RTMP_BEFORE_BYTES };
+    struct chunk_limits lim = { .media_bytes = s->lim.before_bytes,
+                                .other_bytes = s->lim.before_bytes,
+                                .memory_bytes = s->lim.before_bytes };
 
     if (s->accepted)
-        lim = (struct chunk_limits){ .media_bytes = RTMP_MEDIA_BYTES,
-                                     .other_bytes = RTMP_DATA_BYTES,
-                                     .memory_bytes = RTMP_MEMORY_BYTES };
+        lim = (struct chunk_limits){ .media_bytes = s->lim.media_bytes,
+                                     .other_bytes = s->lim.data_bytes,
+                                     .memory_bytes = s->lim.memory_bytes };
     chunk_demux_set_limits(s->demux, &lim);
 }
 
@@ -210,7 +210,7 @@ static void flush(struct rtmp_session *s)
     if (st != ST_OK)
         (void)rtmp_fail(s, st == ST_ELIMIT ? METRIC_INGEST_CLOSE_CONTROL_QUEUE
                                            : METRIC_INGEST_CLOSE_MEMORY);
-    else if (outq_bytes(s->out) > RTMP_CONTROL_BYTES)
+    else if (outq_bytes(s->out) > s->lim.control_bytes)
         (void)rtmp_fail(s, METRIC_INGEST_CLOSE_CONTROL_QUEUE);
     buf_fini(&s->reply); /* idle most of the time: it keeps no memory */
 }
@@ -274,7 +274,7 @@ static bool too_many(struct rtmp_session *s)
         s->commands_us = s->now.mono_us;
         s->commands = 0;
     }
-    return ++s->commands > s->commands_s;
+    return ++s->commands > s->lim.commands_s;
 }
 
 static enum st message(struct rtmp_session *s, const struct rtmp_msg *m)

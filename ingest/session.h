@@ -31,12 +31,7 @@
 
 enum {
     RTMP_WINDOW_BYTES = 2500000,
-    RTMP_CHUNK_BYTES = 65536,      /* of ours; some clients then send such ones too */
-    RTMP_CONTROL_BYTES = 64 << 10, /* replies that wait for a broadcaster who does not read */
-    RTMP_BEFORE_BYTES = 64 << 10,  /* any message before publish */
-    RTMP_DATA_BYTES = 256 << 10,   /* command or data after it */
-    RTMP_MEDIA_BYTES = 8 << 20,
-    RTMP_MEMORY_BYTES = 8 << 20, /* messages being put together */
+    RTMP_CHUNK_BYTES = 65536, /* of ours; some clients then send such ones too */
     RTMP_MARK_MS = 1000,
     RTMP_CLIENT_TEXT = 64,
 };
@@ -45,6 +40,20 @@ struct rtmp_now {
     uint64_t mono_us;
     int64_t wall_us;
 };
+
+struct rtmp_limits {
+    uint32_t before_bytes;  /* any message before publish, and all unfinished ones together */
+    uint32_t data_bytes;    /* a command or data after it */
+    uint32_t media_bytes;   /* a frame, below 16 MiB */
+    uint32_t memory_bytes;  /* unfinished messages of a publisher */
+    uint32_t control_bytes; /* replies that wait for a broadcaster who does not read */
+    uint32_t commands_s;    /* commands and control messages in a second */
+};
+#define RTMP_LIMITS_DEFAULT                                                        \
+    {                                                                              \
+        .before_bytes = 64 << 10, .data_bytes = 256 << 10, .media_bytes = 8 << 20, \
+        .memory_bytes = 8 << 20, .control_bytes = 64 << 10, .commands_s = 50       \
+    }
 
 enum rtmp_state {
     RTMP_HANDSHAKE,
@@ -78,9 +87,9 @@ struct rtmp_stats {
 };
 
 struct rtmp_session;
-/* seed: see ingest/handshake.h. commands_s: per second. NULL: out of memory. */
+/* seed: see ingest/handshake.h. Limits are copied. NULL: out of memory. */
 struct rtmp_session *rtmp_session_new(const struct rtmp_ops *ops, void *ctx, struct outq *out,
-                                      uint64_t seed, unsigned commands_s);
+                                      uint64_t seed, const struct rtmp_limits *lim);
 void rtmp_session_free(struct rtmp_session **sp);
 MUST_USE enum st rtmp_session_feed(struct rtmp_session *s, struct rd *in,
                                    const struct rtmp_now *now);

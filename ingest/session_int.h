@@ -27,7 +27,8 @@ struct rtmp_session {
 
     uint32_t window; /* the peer's: we acknowledge so often */
     uint64_t received, acked;
-    unsigned commands_s, commands;
+    struct rtmp_limits lim;
+    unsigned commands;
     uint64_t commands_us; /* when they began to be counted */
 
     bool connected;

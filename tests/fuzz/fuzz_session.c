@@ -151,6 +151,7 @@ static enum st feed(struct world *w, const uint8_t *p, size_t n)
 static void run(const uint8_t *p, size_t n, unsigned pieces, bool hello, struct buf *said)
 {
     static const uint8_t hands[3073] = { 3 };
+    struct rtmp_limits lim = RTMP_LIMITS_DEFAULT;
     struct world w = { .live = false };
     uint64_t seed = pieces;
     enum st st = ST_OK;
@@ -158,7 +159,8 @@ static void run(const uint8_t *p, size_t n, unsigned pieces, bool hello, struct 
     outq_init(&w.out, &w.pool);
     buf_init(&w.said, LIMIT);
     buf_init(&w.replies, LIMIT);
-    w.s = rtmp_session_new(&ops, &w, &w.out, 1, 1000000);
+    lim.commands_s = 1000000;
+    w.s = rtmp_session_new(&ops, &w, &w.out, 1, &lim);
     CHECK(w.s != NULL);
     if (hello)
         st = feed(&w, hands, sizeof hands);

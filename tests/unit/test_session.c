@@ -94,12 +94,14 @@ static const struct rtmp_ops ops = { .app = on_app,
 
 static void begin(struct world *w)
 {
+    static const struct rtmp_limits lim = RTMP_LIMITS_DEFAULT;
+
     *w = (struct world){ .now = { 1000000, 77 } };
     outq_init(&w->out, &w->pool);
     buf_init(&w->said, 1 << 16);
     buf_init(&w->replies, 1 << 20);
     buf_init(&w->wire, 1 << 26);
-    w->s = rtmp_session_new(&ops, w, &w->out, 1, 50);
+    w->s = rtmp_session_new(&ops, w, &w->out, 1, &lim);
     assert_non_null(w->s);
 }
 
@@ -707,7 +709,7 @@ static void commands_have_a_rate_and_replies_a_limit(void **state)
         st = rtmp_session_feed(w.s, &in, &w.now);
     }
     assert_int_equal(rtmp_session_why(w.s), METRIC_INGEST_CLOSE_CONTROL_QUEUE);
-    assert_true(outq_bytes(&w.out) <= RTMP_CONTROL_BYTES + 100);
+    assert_true(outq_bytes(&w.out) <= (64 << 10) + 100);
     finish(&w);
 }
 
