@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/addr.h"
 #include "core/status.h"
 
 struct conf_block;
@@ -29,7 +30,14 @@ struct loop;
 
 enum { CONF_LOOPS_MAX = 256 };
 
-enum conf_scheme { CONF_HTTP, CONF_HTTPS, CONF_UNIX }; /* unix: HTTP in the clear */
+enum conf_scheme {
+    CONF_HTTP,
+    CONF_HTTPS,
+    CONF_UNIX /* HTTP in the clear */,
+    CONF_RTMP,
+    CONF_RTMPS
+};
+const char *conf_scheme_name(enum conf_scheme scheme); /* "http", ... */
 
 struct conf_url {
     enum conf_scheme scheme;
@@ -45,11 +53,25 @@ struct conf_tls_name {
 };
 
 enum conf_play { CONF_PLAY_OPEN };
+enum conf_publish { CONF_PUBLISH_NONE, CONF_PUBLISH_OPEN, CONF_PUBLISH_LOCAL, CONF_PUBLISH_SIGNED };
+enum conf_answer { CONF_NO, CONF_YES };
+
+struct conf_net {
+    struct addr_net net;
+    const char *text; /* as it was written */
+};
+
+struct conf_secret {
+    const char *name; /* kid: [a-z0-9]{1,16} */
+    const char *file; /* of a key in hexadecimal */
+};
 
 struct conf_app {
     const char *name;
     struct conf_url origin; /* text "": the edge's upstreams */
     enum conf_play play;
+    enum conf_publish publish;
+    enum conf_answer permanent_keys; /* exp=0 is allowed */
 };
 
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARN, CONF_LOG_NOTE, CONF_LOG_INFO, CONF_LOG_DEBUG };
@@ -72,6 +94,16 @@ struct conf_edge_limits {
     uint32_t h2_forced_resets, h2_control_frames; /* per 10 s */
     uint32_t held_per_stream, held_per_address, pending_lookups;
     uint32_t upstream_connections; /* HTTP/1 connections per outside origin */
+};
+
+struct conf_ingest_limits {
+    uint64_t handshake_timeout_us, publish_timeout_us;
+    uint64_t before_bytes, data_bytes, media_bytes; /* of a message */
+    uint64_t assembly_bytes, control_queue_bytes;   /* of a connection */
+    uint32_t per_address, unpublished;
+    uint32_t commands_s;
+    const struct conf_net *exempt; /* from per_address */
+    size_t exempt_n;
 };
 
 struct conf {
@@ -115,12 +147,20 @@ struct conf {
         struct conf_edge_limits limits;
     } edge;
     struct {
+        const struct conf_url *listen;
+        size_t listen_n;
         uint64_t reconnect_window_us;
+        uint64_t idle_timeout_us;
+        struct conf_ingest_limits limits;
     } ingest;
     struct {
         uint32_t workers;
         uint64_t chunk_us;
     } encode;
+    struct {
+        const struct conf_secret *publish;
+        size_t publish_n;
+    } secrets;
     const struct conf_app *apps;
     size_t apps_n;
 };

@@ -27,6 +27,10 @@ static const char *type_name(enum conf_type t)
         return "list of URLs";
     case CONF_LISTENS:
         return "list of listeners";
+    case CONF_RTMP_LISTENS:
+        return "list of RTMP listeners";
+    case CONF_NETS:
+        return "list of networks";
     case CONF_SECTION:
     case CONF_MAP:
         break;
@@ -53,6 +57,8 @@ static void print_type(FILE *f, const struct conf_key *k)
         break;
     case CONF_URLS:
     case CONF_LISTENS:
+    case CONF_RTMP_LISTENS:
+    case CONF_NETS:
         (void)fprintf(f, ", at most %" PRIu64, k->max);
         break;
     default:

@@ -36,9 +36,11 @@ enum conf_type {
     CONF_ENUM,
     CONF_STRING, /* A-Z a-z 0-9 . _ - */
     CONF_PATH,
-    CONF_URL,    /* one upstream */
-    CONF_URLS,   /* upstreams */
-    CONF_LISTENS /* addresses to listen on */
+    CONF_URL,     /* one upstream */
+    CONF_URLS,    /* upstreams */
+    CONF_LISTENS, /* addresses to listen on */
+    CONF_RTMP_LISTENS,
+    CONF_NETS /* addresses and networks */
 };
 
 struct conf_key {

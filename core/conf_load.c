@@ -297,8 +297,23 @@ static void check_listens(struct load *l, const struct yaml_node *at, const char
         for (size_t j = 0; j < i; j++)
             if (strcmp(v[i].text, v[j].text) == 0 && !(v[i].port == 0 && v[i].path[0] == '\0'))
                 conf_complain(&l->r, e->pos, shown, "the same address for the second time");
-        if (v[i].scheme == CONF_HTTPS && c->tls.default_.cert[0] == '\0' && c->tls.names_n == 0)
-            conf_complain(&l->r, e->pos, shown, "https needs a certificate: tls.default.cert");
+        if ((v[i].scheme == CONF_HTTPS || v[i].scheme == CONF_RTMPS) &&
+            c->tls.default_.cert[0] == '\0' && c->tls.names_n == 0)
+            conf_complain(&l->r, e->pos, shown, "%s needs a certificate: tls.default.cert",
+                          conf_scheme_name(v[i].scheme));
+    }
+}
+
+static void check_secrets(struct load *l, const struct yaml_node *publish)
+{
+    const struct conf *c = l->c;
+    char shown[300];
+
+    for (size_t i = 0; i < c->secrets.publish_n; i++) {
+        show_path(shown, "secrets.publish", c->secrets.publish[i].name);
+        if (c->secrets.publish[i].file[0] == '\0')
+            conf_complain(&l->r, find(publish, c->secrets.publish[i].name)->key_pos, shown,
+                          "file is missing");
     }
 }
 
@@ -308,9 +323,12 @@ static void check_whole(struct load *l, const struct yaml_node *root)
     const struct yaml_node *edge = find(root, "edge"), *at = find(find(edge, "limits"), "memory");
 
     check_tls(l, find(root, "tls"));
+    check_secrets(l, find(find(root, "secrets"), "publish"));
     check_listens(l, find(find(root, "admin"), "listen"), "admin.listen", c->admin.listen,
                   c->admin.listen_n);
     check_listens(l, find(edge, "listen"), "edge.listen", c->edge.listen, c->edge.listen_n);
+    check_listens(l, find(find(root, "ingest"), "listen"), "ingest.listen", c->ingest.listen,
+                  c->ingest.listen_n);
     if (at != NULL && c->edge.limits.memory_bytes != 0 &&
         c->edge.limits.memory_bytes < c->edge.cache_bytes)
         conf_complain(&l->r, at->pos, "edge.limits.memory", "less than edge.cache");

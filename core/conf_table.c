@@ -16,10 +16,13 @@
 #define LIST(st, m) .off = offsetof(struct st, m), .off_n = offsetof(struct st, m##_n)
 #define RANGE(lo, hi) .min = (lo), .max = (hi)
 #define LIMIT(m) FIELD(conf, edge.limits.m), .when = CONF_LIVE
+#define INGEST(m) FIELD(conf, ingest.limits.m), .when = CONF_NEW_SESSIONS
 
 static const char *const levels[] = { "error", "warn", "note", "info", "debug", NULL };
 static const char *const formats[] = { "text", "json", NULL };
 static const char *const plays[] = { "open", NULL };
+static const char *const publishes[] = { "none", "open", "local", "signed", NULL };
+static const char *const answers[] = { "no", "yes", NULL };
 
 static bool only(const char *s, const char *extra)
 {
@@ -64,6 +67,13 @@ static const char *bad_sni(const char *name)
             return NULL;
         label = 0;
     }
+}
+
+static const char *bad_kid(const char *name)
+{
+    if (name[0] == '\0' || strlen(name) > 16 || !only(name, ""))
+        return "a key is named with 1 to 16 of a-z 0-9";
+    return NULL;
 }
 
 const struct conf_key conf_keys[] = {
@@ -211,6 +221,111 @@ const struct conf_key conf_keys[] = {
       .def = "",
       .when = CONF_LIVE,
       .help = "PEM file: its private key." },
+
+    { .path = "secrets", .type = CONF_SECTION, .help = "What only we and our customers know." },
+    { .path = "secrets.publish",
+      .type = CONF_SECTION,
+      .help = "Keys that publish signatures are made with; two at a time make a change possible." },
+    { .path = "secrets.publish.*",
+      .type = CONF_MAP,
+      LIST(conf, secrets.publish),
+      .size = sizeof(struct conf_secret),
+      .max = 16,
+      .bad_name = bad_kid,
+      .help = "Entries are named as `kid` in the stream key: 1 to 16 of `a-z 0-9`." },
+    { .path = "secrets.publish.*.file",
+      .type = CONF_PATH,
+      FIELD(conf_secret, file),
+      .max = 1024,
+      .def = "",
+      .when = CONF_LIVE,
+      .help = "File that holds the key: 16 to 64 bytes in hexadecimal." },
+
+    { .path = "ingest", .type = CONF_SECTION, .help = "Where broadcasters come in." },
+    { .path = "ingest.listen",
+      .type = CONF_RTMP_LISTENS,
+      LIST(conf, ingest.listen),
+      .max = 64,
+      .def = "",
+      .when = CONF_LIVE,
+      .help = "`rtmp://` and `rtmps://`, each with its port." },
+    { .path = "ingest.idle_timeout",
+      .type = CONF_TIME,
+      FIELD(conf, ingest.idle_timeout_us),
+      RANGE(S, H),
+      .def = "30s",
+      .when = CONF_NEW_SESSIONS,
+      .help = "A publisher that sends no media for so long is let go." },
+    { .path = "ingest.limits",
+      .type = CONF_SECTION,
+      .help = "What one broadcaster, or all of them, may take. Each refusal is counted." },
+    { .path = "ingest.limits.per_address",
+      .type = CONF_INT,
+      INGEST(per_address),
+      RANGE(0, 10000000),
+      .def = "64",
+      .help = "Connections from one address; 0: no limit of their own." },
+    { .path = "ingest.limits.exempt",
+      .type = CONF_NETS,
+      LIST(conf, ingest.limits.exempt),
+      .max = 256,
+      .def = "127.0.0.0/8",
+      .when = CONF_NEW_SESSIONS,
+      .help = "Addresses and networks that `per_address` does not count." },
+    { .path = "ingest.limits.unpublished",
+      .type = CONF_INT,
+      INGEST(unpublished),
+      RANGE(1, 1000000),
+      .def = "1024",
+      .help = "Connections in all that do not publish yet." },
+    { .path = "ingest.limits.commands",
+      .type = CONF_INT,
+      INGEST(commands_s),
+      RANGE(1, 1000000),
+      .def = "50",
+      .help = "Commands and control messages of one connection in a second." },
+    { .path = "ingest.limits.handshake_timeout",
+      .type = CONF_TIME,
+      INGEST(handshake_timeout_us),
+      RANGE(100 * MS, H),
+      .def = "10s",
+      .help = "TLS and RTMP handshake together." },
+    { .path = "ingest.limits.publish_timeout",
+      .type = CONF_TIME,
+      INGEST(publish_timeout_us),
+      RANGE(100 * MS, H),
+      .def = "10s",
+      .help = "From there until it publishes, and after it has stopped." },
+    { .path = "ingest.limits.message_before",
+      .type = CONF_SIZE,
+      INGEST(before_bytes),
+      RANGE(4 * KIB, MIB),
+      .def = "64K",
+      .help = "Any message of somebody who does not publish." },
+    { .path = "ingest.limits.message_data",
+      .type = CONF_SIZE,
+      INGEST(data_bytes),
+      RANGE(4 * KIB, 8 * MIB),
+      .def = "256K",
+      .help = "A command or data message of a publisher." },
+    { .path = "ingest.limits.message_media",
+      .type = CONF_SIZE,
+      INGEST(media_bytes),
+      RANGE(64 * KIB, 16 * MIB - 1),
+      .def = "8M",
+      .help = "A frame." },
+    { .path = "ingest.limits.assembly",
+      .type = CONF_SIZE,
+      INGEST(assembly_bytes),
+      RANGE(64 * KIB, 64 * MIB),
+      .def = "8M",
+      .help = "Unfinished messages of one publisher together." },
+    { .path = "ingest.limits.control_queue",
+      .type = CONF_SIZE,
+      INGEST(control_queue_bytes),
+      RANGE(8 * KIB, MIB),
+      .def = "64K",
+      .help = "Our answers to a broadcaster who does not read them." },
 
     { .path = "edge", .type = CONF_SECTION, .help = "Serving players." },
     { .path = "edge.listen",
@@ -464,5 +579,20 @@ const struct conf_key conf_keys[] = {
       .def = "open",
       .when = CONF_LIVE,
       .help = "Who may watch: everybody." },
+    { .path = "apps.*.publish",
+      .type = CONF_ENUM,
+      FIELD(conf_app, publish),
+      .words = publishes,
+      .def = "none",
+      .when = CONF_NEW_SESSIONS,
+      .help = "Who may publish: nobody, everybody, everybody on this machine (and who has a "
+              "signature), who has a signature." },
+    { .path = "apps.*.permanent_keys",
+      .type = CONF_ENUM,
+      FIELD(conf_app, permanent_keys),
+      .words = answers,
+      .def = "no",
+      .when = CONF_NEW_SESSIONS,
+      .help = "Whether a signature that never expires (`exp=0`) is good here." },
 };
 const size_t conf_keys_n = sizeof conf_keys / sizeof conf_keys[0];

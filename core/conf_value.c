@@ -215,11 +215,16 @@ static bool is_host_name(const char *s)
     }
 }
 
+static bool is_listens(const struct conf_key *k)
+{
+    return k->type == CONF_LISTENS || k->type == CONF_RTMP_LISTENS;
+}
+
 /* HOST[:PORT] at p, n bytes, into u; *v6 when HOST stood in brackets. */
 static enum st authority(const struct conf_key *k, const char *p, size_t n, struct conf_url *u,
                          char host[256], bool *v6, char why[CONF_WHY])
 {
-    bool listens = k->type == CONF_LISTENS;
+    bool listens = is_listens(k);
     char given[256];
     const char *end, *colon;
     unsigned long port;
@@ -248,7 +253,8 @@ static enum st authority(const struct conf_key *k, const char *p, size_t n, stru
     }
     if (*colon == '\0') {
         if (listens)
-            return wrong(why, "a port is wanted, such as http://127.0.0.1:8080");
+            return wrong(why, "a port is wanted, such as %s://127.0.0.1:%s",
+                         conf_scheme_name(u->scheme), u->scheme < CONF_RTMP ? "8080" : "1935");
         u->port = u->scheme == CONF_HTTPS ? 443 : 80;
         return ST_OK;
     }
@@ -281,6 +287,40 @@ static enum st unix_parse(const char *path, struct conf_url *u, struct conf_mem 
     return ST_OK;
 }
 
+const char *conf_scheme_name(enum conf_scheme scheme)
+{
+    static const char *const names[] = { [CONF_HTTP] = "http",
+                                         [CONF_HTTPS] = "https",
+                                         [CONF_UNIX] = "unix",
+                                         [CONF_RTMP] = "rtmp",
+                                         [CONF_RTMPS] = "rtmps" };
+
+    return names[scheme];
+}
+
+/* n: its length, without "://". */
+static enum st scheme_parse(const struct conf_key *k, const char *text, size_t n,
+                            struct conf_url *u, char why[CONF_WHY])
+{
+    enum conf_scheme clear = k->type == CONF_RTMP_LISTENS ? CONF_RTMP : CONF_HTTP;
+    enum conf_scheme tls = k->type == CONF_RTMP_LISTENS ? CONF_RTMPS : CONF_HTTPS;
+
+    u->scheme = n == strlen(conf_scheme_name(tls)) ? tls : clear;
+    if (n == strlen(conf_scheme_name(u->scheme)) &&
+        strncasecmp(text, conf_scheme_name(u->scheme), n) == 0)
+        return ST_OK;
+    return wrong(why, k->type == CONF_RTMP_LISTENS ? "the scheme is rtmp or rtmps"
+                                                   : "the scheme is http, https or unix");
+}
+
+static enum st net_parse(const char *text, struct conf_net *net, struct conf_mem *m,
+                         char why[CONF_WHY])
+{
+    if (addr_net_parse(text, &net->net) != ST_OK)
+        return wrong(why, "an address or network is wanted, such as 10.0.0.0/8 or 2001:db8::/32");
+    return string_put(text, &net->text, m);
+}
+
 static enum st url_parse(const struct conf_key *k, const char *text, struct conf_url *u,
                          struct conf_mem *m, char why[CONF_WHY])
 {
@@ -293,13 +333,15 @@ static enum st url_parse(const struct conf_key *k, const char *text, struct conf
     *u = (struct conf_url){ .host = "", .path = "", .text = "" };
     if (text[0] == '\0' && k->type == CONF_URL)
         return ST_OK;
-    if (strncmp(text, "unix:", 5) == 0)
+    if (strncmp(text, "unix:", 5) == 0 && k->type != CONF_RTMP_LISTENS)
         return unix_parse(text + 5, u, m, why);
     if (sep != NULL) {
-        if (strncasecmp(text, "http:", 5) != 0 && strncasecmp(text, "https:", 6) != 0)
-            return wrong(why, "the scheme is http, https or unix");
-        u->scheme = sep - text == 5 ? CONF_HTTPS : CONF_HTTP;
+        st = scheme_parse(k, text, (size_t)(sep - text), u, why);
+        if (st != ST_OK)
+            return st;
         p = sep + 3;
+    } else if (k->type == CONF_RTMP_LISTENS) {
+        return wrong(why, "rtmp://ADDRESS:PORT or rtmps://ADDRESS:PORT is wanted");
     } else if (k->type != CONF_LISTENS) {
         return wrong(why, "a URL is wanted, such as http://host:8080, https://host or "
                           "unix:/path");
@@ -312,9 +354,8 @@ static enum st url_parse(const struct conf_key *k, const char *text, struct conf
     st = authority(k, p, n, u, host, &v6, why);
     if (st != ST_OK)
         return st;
-    (void)snprintf(canonical, sizeof canonical, "%s://%s%s%s:%u",
-                   u->scheme == CONF_HTTPS ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "",
-                   (unsigned)u->port);
+    (void)snprintf(canonical, sizeof canonical, "%s://%s%s%s:%u", conf_scheme_name(u->scheme),
+                   v6 ? "[" : "", host, v6 ? "]" : "", (unsigned)u->port);
     u->host = conf_mem_text(m, host, strlen(host));
     u->text = conf_mem_text(m, canonical, strlen(canonical));
     return u->host != NULL && u->text != NULL ? ST_OK : ST_ENOMEM;
@@ -340,7 +381,10 @@ enum st conf_value_parse(const struct conf_key *k, const char *text, void *field
     case CONF_URL:
     case CONF_URLS:
     case CONF_LISTENS:
+    case CONF_RTMP_LISTENS:
         return url_parse(k, text, field, m, why);
+    case CONF_NETS:
+        return net_parse(text, field, m, why);
     case CONF_SECTION:
     case CONF_MAP:
         break;
@@ -362,12 +406,13 @@ void conf_print_quoted(FILE *f, const char *s)
 static void print_list(FILE *f, const struct conf_key *k, const void *base)
 {
     size_t n;
-    const struct conf_url *u = conf_list_get(k, base, &n);
+    const void *v = conf_list_get(k, base, &n);
 
     (void)fputc('[', f);
     for (size_t i = 0; i < n; i++) {
         (void)fputs(i > 0 ? ", " : "", f);
-        conf_print_quoted(f, u[i].text);
+        conf_print_quoted(f, k->type == CONF_NETS ? ((const struct conf_net *)v)[i].text
+                                                  : ((const struct conf_url *)v)[i].text);
     }
     (void)fputc(']', f);
 }
@@ -393,6 +438,8 @@ bool conf_value_print(FILE *f, const struct conf_key *k, const void *base)
         return true;
     case CONF_URLS:
     case CONF_LISTENS:
+    case CONF_RTMP_LISTENS:
+    case CONF_NETS:
         print_list(f, k, base);
         return true;
     case CONF_STRING:
@@ -415,7 +462,9 @@ bool conf_value_print(FILE *f, const struct conf_key *k, const void *base)
 
 size_t conf_element_size(const struct conf_key *k)
 {
-    return k->type == CONF_MAP ? k->size : sizeof(struct conf_url);
+    if (k->type == CONF_MAP)
+        return k->size;
+    return k->type == CONF_NETS ? sizeof(struct conf_net) : sizeof(struct conf_url);
 }
 
 void conf_list_put(const struct conf_key *k, void *base, const void *v, size_t n)

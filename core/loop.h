@@ -34,7 +34,15 @@ struct grave {
 };
 
 /* What modules keep per loop; each slot is made, used and freed by the module it is named for. */
-enum loop_slot { LOOP_STORE, LOOP_FRONT, LOOP_FETCH, LOOP_HOME, LOOP_TLS_STAGE, LOOP_SLOTS };
+enum loop_slot {
+    LOOP_STORE,
+    LOOP_FRONT,
+    LOOP_FETCH,
+    LOOP_HOME,
+    LOOP_INGEST,
+    LOOP_TLS_STAGE,
+    LOOP_SLOTS
+};
 
 struct loop {
     int magic;

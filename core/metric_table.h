@@ -127,34 +127,95 @@
 #define METRIC_LIST_TLS(X, L) X(L, OK, "ok") X(L, FAILED, "failed") X(L, TIMEOUT, "timeout")
 #define METRIC_LIST_RESUMED(X, L) X(L, NO, "no") X(L, YES, "yes")
 #define METRIC_LIST_RELOAD(X, L) X(L, OK, "ok") X(L, FAILED, "failed")
-#define METRIC_LIST_LIMIT(X, L)                \
-    X(L, CONNECTIONS, "connections")           \
-    X(L, PER_ADDRESS, "per_address")           \
-    X(L, HELD_PER_STREAM, "held_per_stream")   \
-    X(L, HELD_PER_ADDRESS, "held_per_address") \
-    X(L, PENDING_LOOKUPS, "pending_lookups")   \
-    X(L, OBJECT_BYTES, "object_bytes")         \
-    X(L, MEMORY, "memory")                     \
-    X(L, UPSTREAM_CONNECTIONS, "upstream_connections")
+#define METRIC_LIST_LIMIT(X, L)                        \
+    X(L, CONNECTIONS, "connections")                   \
+    X(L, PER_ADDRESS, "per_address")                   \
+    X(L, HELD_PER_STREAM, "held_per_stream")           \
+    X(L, HELD_PER_ADDRESS, "held_per_address")         \
+    X(L, PENDING_LOOKUPS, "pending_lookups")           \
+    X(L, OBJECT_BYTES, "object_bytes")                 \
+    X(L, MEMORY, "memory")                             \
+    X(L, UPSTREAM_CONNECTIONS, "upstream_connections") \
+    X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
+    X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
+
+#define METRIC_LIST_INGEST_CLOSE(X, L)           \
+    X(L, ENDED, "ended")                         \
+    X(L, PEER_FIN, "peer_fin")                   \
+    X(L, PEER_RESET, "peer_reset")               \
+    X(L, TLS_HANDSHAKE, "tls_handshake")         \
+    X(L, TLS_ERROR, "tls_error")                 \
+    X(L, HANDSHAKE_TIMEOUT, "handshake_timeout") \
+    X(L, HTTP, "http")                           \
+    X(L, TLS, "tls")                             \
+    X(L, RTMPE, "rtmpe")                         \
+    X(L, VERSION, "version")                     \
+    X(L, CHUNK_HEADER, "chunk_header")           \
+    X(L, CHUNK_IN_MESSAGE, "chunk_in_message")   \
+    X(L, CHUNK_STREAMS, "chunk_streams")         \
+    X(L, CHUNK_SIZE, "chunk_size")               \
+    X(L, MESSAGE_SIZE, "message_size")           \
+    X(L, MESSAGE_MEMORY, "message_memory")       \
+    X(L, CONTROL, "control")                     \
+    X(L, AGGREGATE, "aggregate")                 \
+    X(L, AMF, "amf")                             \
+    X(L, AMF_LIMIT, "amf_limit")                 \
+    X(L, COMMAND, "command")                     \
+    X(L, COMMAND_RATE, "command_rate")           \
+    X(L, CONTROL_QUEUE, "control_queue")         \
+    X(L, NAME, "name")                           \
+    X(L, APP, "app")                             \
+    X(L, AUTH, "auth")                           \
+    X(L, BUSY, "busy")                           \
+    X(L, PUBLISH_TIMEOUT, "publish_timeout")     \
+    X(L, IDLE, "idle")                           \
+    X(L, CODEC, "codec")                         \
+    X(L, CODEC_CONFIG, "codec_config")           \
+    X(L, TIMESTAMPS, "timestamps")               \
+    X(L, REPLACED, "replaced")                   \
+    X(L, KICKED, "kicked")                       \
+    X(L, UNAVAILABLE, "unavailable")             \
+    X(L, MEMORY, "memory")                       \
+    X(L, SHUTDOWN, "shutdown")
+#define METRIC_LIST_FAULT(X, L) \
+    X(L, NOBODY, "nobody")      \
+    X(L, PEER, "peer")          \
+    X(L, POLICY, "policy")      \
+    X(L, US, "us")              \
+    X(L, OPERATOR, "operator")
+#define METRIC_LIST_AUTH(X, L)   \
+    X(L, OK, "ok")               \
+    X(L, NAME, "name")           \
+    X(L, APP, "app")             \
+    X(L, UNSIGNED, "unsigned")   \
+    X(L, KID, "kid")             \
+    X(L, SIGNATURE, "signature") \
+    X(L, PERMANENT, "permanent") \
+    X(L, EXPIRED, "expired")
+#define METRIC_LIST_MEDIA(X, L) X(L, AUDIO, "audio") X(L, VIDEO, "video") X(L, DATA, "data")
 
 /*    enum metric_x, list, label name */
-#define METRIC_LABELS(L)                \
-    L(tier, TIER, "tier")               \
-    L(cache, CACHE, "result")           \
-    L(fill_error, FILL_ERROR, "reason") \
-    L(evict, EVICT, "reason")           \
-    L(memory, MEMORY, "kind")           \
-    L(upstream, UPSTREAM, "code")       \
-    L(proto, PROTO, "proto")            \
-    L(code, CODE, "code")               \
-    L(object, OBJECT, "object")         \
-    L(conn, CONN, "state")              \
-    L(close, CLOSE, "reason")           \
-    L(reset, RESET, "reason")           \
-    L(tls, TLS, "result")               \
-    L(resumed, RESUMED, "resumed")      \
-    L(reload, RELOAD, "result")         \
-    L(limit, LIMIT, "limit")
+#define METRIC_LABELS(L)                    \
+    L(tier, TIER, "tier")                   \
+    L(cache, CACHE, "result")               \
+    L(fill_error, FILL_ERROR, "reason")     \
+    L(evict, EVICT, "reason")               \
+    L(memory, MEMORY, "kind")               \
+    L(upstream, UPSTREAM, "code")           \
+    L(proto, PROTO, "proto")                \
+    L(code, CODE, "code")                   \
+    L(object, OBJECT, "object")             \
+    L(conn, CONN, "state")                  \
+    L(close, CLOSE, "reason")               \
+    L(reset, RESET, "reason")               \
+    L(tls, TLS, "result")                   \
+    L(resumed, RESUMED, "resumed")          \
+    L(reload, RELOAD, "result")             \
+    L(limit, LIMIT, "limit")                \
+    L(ingest_close, INGEST_CLOSE, "reason") \
+    L(fault, FAULT, "fault")                \
+    L(media, MEDIA, "media")                \
+    L(auth, AUTH, "result")
 
 /* clang-format off */
 #define METRIC_TABLE(M0, M1, M2, M3) \
@@ -175,6 +236,17 @@
     M1(COUNTER, http_closes, NONE, CLOSE, "Client connections closed, by the first reason.") \
     M1(COUNTER, http_streams_reset, NONE, RESET, "HTTP/2 streams that ended by RST_STREAM, by reason.") \
     M2(COUNTER, tls_handshakes, NONE, TLS, RESUMED, "TLS handshakes with clients that came to an end.") \
+    M0(GAUGE, ingest_connections, NONE, "Open RTMP connections.") \
+    M0(GAUGE, ingest_publishers, NONE, "Of those, the ones that publish.") \
+    M0(GAUGE, ingest_memory_bytes, BYTES, "Memory of RTMP connections, without TLS.") \
+    M0(COUNTER, ingest_connections_opened, NONE, "RTMP connections accepted.") \
+    M2(COUNTER, ingest_closes, NONE, FAULT, INGEST_CLOSE, "RTMP connections closed, by whose fault it was and the first reason.") \
+    M0(COUNTER, ingest_bytes, BYTES, "Bytes received from broadcasters, without TLS.") \
+    M1(COUNTER, ingest_frames, NONE, MEDIA, "Messages of media and data taken from broadcasters.") \
+    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration.") \
+    M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
+    M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
+    M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \
     M0(HISTOGRAM, loop_lag_seconds, SECONDS, "How late the tick of an event loop came, once a second: how long its turns are.") \

@@ -121,8 +121,8 @@ static char *actual_url(const struct listener *ln, const struct conf_url *u)
 
     if (u->scheme == CONF_UNIX)
         return strdup(u->text);
-    if (asprintf(&text, "%s://%s%s%s:%u", u->scheme == CONF_HTTPS ? "https" : "http", v6 ? "[" : "",
-                 u->host, v6 ? "]" : "", (unsigned)ln->port) < 0)
+    if (asprintf(&text, "%s://%s%s%s:%u", conf_scheme_name(u->scheme), v6 ? "[" : "", u->host,
+                 v6 ? "]" : "", (unsigned)ln->port) < 0)
         return NULL;
     return text;
 }

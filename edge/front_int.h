@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "core/addr.h"
+#include "core/addr_count.h"
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/h2.h"
@@ -18,7 +19,6 @@
 #include "core/loop.h"
 #include "core/metric.h"
 #include "core/outq.h"
-#include "edge/addr_count.h"
 #include "edge/front.h"
 #include "edge/http1_req.h"
 #include "edge/request.h"

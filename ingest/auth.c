@@ -282,15 +282,17 @@ enum auth_why auth_parse(const uint8_t *app, size_t app_n, const uint8_t *key, s
     struct query q = { .n = 0 };
     char instance[AUTH_NAME_MAX + 1];
     enum auth_why why;
+    unsigned app_parts;
     bool more;
 
     *out = (struct auth_target){ .exp_s = 0 };
     if (app_n > AUTH_TEXT_MAX || key_n > AUTH_TEXT_MAX)
         return AUTH_LONG;
     why = add_parts(&all, app_path(a));
+    app_parts = all.n;
     if (why == AUTH_OK)
         why = add_parts(&all, cut(&path, '?', &more));
-    if (why != AUTH_OK || all.n < 2)
+    if (why != AUTH_OK || all.n < 2 || all.n == app_parts) /* NB: an empty key names nothing */
         return why != AUTH_OK ? why : AUTH_PARTS;
     why = first_name(&all.part[0], out->app);
     if (why == AUTH_OK && all.n == 3 && !decode_name(&all.part[1], instance))

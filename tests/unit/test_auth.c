@@ -92,6 +92,8 @@ static void names_of_every_bad_kind_are_refused(void **state)
         ROW("", "", AUTH_PARTS),
         ROW("live", "", AUTH_PARTS),
         ROW("", "show", AUTH_PARTS),
+        ROW("live/show", "", AUTH_PARTS),
+        ROW("live/a/show", "?x=1", AUTH_PARTS),
         ROW("live/a/b", "show", AUTH_PARTS),
         ROW("live/a", "b/show", AUTH_PARTS),
         ROW("", "live/a/b/show", AUTH_PARTS),

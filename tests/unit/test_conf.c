@@ -99,6 +99,19 @@ static void the_defaults_are_those_of_the_limits_table(void **state)
     assert_int_equal(l->stall_us, 60000000);
     assert_int_equal(l->not_found_ttl_us, 500000);
     assert_int_equal(l->per_address, 0);
+    assert_int_equal(c->ingest.listen_n, 0);
+    assert_int_equal(c->ingest.idle_timeout_us, 30000000);
+    assert_int_equal(c->ingest.limits.per_address, 64);
+    assert_int_equal(c->ingest.limits.unpublished, 1024);
+    assert_int_equal(c->ingest.limits.commands_s, 50);
+    assert_int_equal(c->ingest.limits.handshake_timeout_us, 10000000);
+    assert_int_equal(c->ingest.limits.publish_timeout_us, 10000000);
+    assert_int_equal(c->ingest.limits.before_bytes, 64 << 10);
+    assert_int_equal(c->ingest.limits.data_bytes, 256 << 10);
+    assert_int_equal(c->ingest.limits.media_bytes, 8 << 20);
+    assert_int_equal(c->ingest.limits.assembly_bytes, 8 << 20);
+    assert_int_equal(c->ingest.limits.control_queue_bytes, 64 << 10);
+    assert_int_equal(c->ingest.limits.exempt_n, 1);
     conf_unref(&c);
 }
 
@@ -118,9 +131,14 @@ static const char whole[] =
     "  upstream: ['HTTPS://DC1.Example.com', 'http://10.0.0.1:9000/', 'unix:/o.sock']\n"
     "  cache: 64M\n"
     "  limits: {per_address: 16, hold: 1500ms, slow_rate: 0, keepalive: 5m, memory: 128M}\n"
+    "secrets: {publish: {k2026a: {file: /p.key}}}\n"
+    "ingest:\n"
+    "  listen: ['RTMP://127.0.0.1:1935', 'rtmps://[0:0::1]:1936']\n"
+    "  limits: {per_address: 3, exempt: ['10.0.0.0/8', '::1'], message_media: 1M}\n"
     "apps:\n"
     "  vod: {play: open, origin: 'http://[0:0::1]:8000'}\n"
-    "  8:\n";
+    "  8:\n"
+    "  live: {publish: signed, permanent_keys: yes}\n";
 
 static void every_kind_of_value_is_read(void **state)
 {
@@ -152,7 +170,22 @@ static void every_kind_of_value_is_read(void **state)
     assert_int_equal(c->edge.limits.slow_rate_bytes_s, 0);
     assert_int_equal(c->edge.limits.keepalive_us, 300000000);
     assert_int_equal(c->edge.limits.stall_us, 60000000); /* untouched */
-    assert_int_equal(c->apps_n, 2);
+    assert_int_equal(c->apps_n, 3);
+    assert_int_equal(c->apps[0].publish, CONF_PUBLISH_NONE);
+    assert_int_equal(c->apps[2].publish, CONF_PUBLISH_SIGNED);
+    assert_int_equal(c->apps[2].permanent_keys, CONF_YES);
+    assert_int_equal(c->secrets.publish_n, 1);
+    assert_string_equal(c->secrets.publish[0].name, "k2026a");
+    assert_string_equal(c->secrets.publish[0].file, "/p.key");
+    assert_string_equal(c->ingest.listen[0].text, "rtmp://127.0.0.1:1935");
+    assert_int_equal(c->ingest.listen[0].scheme, CONF_RTMP);
+    assert_string_equal(c->ingest.listen[1].text, "rtmps://[::1]:1936");
+    assert_int_equal(c->ingest.listen[1].scheme, CONF_RTMPS);
+    assert_int_equal(c->ingest.limits.per_address, 3);
+    assert_int_equal(c->ingest.limits.exempt_n, 2);
+    assert_int_equal(c->ingest.limits.exempt[0].net.bits, 104);
+    assert_string_equal(c->ingest.limits.exempt[1].text, "::1");
+    assert_int_equal(c->ingest.limits.media_bytes, 1 << 20);
     assert_string_equal(c->apps[0].name, "vod");
     assert_string_equal(c->apps[0].origin.text, "http://[::1]:8000");
     assert_string_equal(c->apps[0].origin.host, "::1");
@@ -317,6 +350,18 @@ static const struct {
     { "edge: {upstream: ['http://u:p@h']}", "a user name has no place" },
     { "edge: {upstream: ['http://1.2.3']}", "no host name" },
     { "edge: {upstream: ['http://-a']}", "no host name" },
+    { "ingest: {listen: ['http://127.0.0.1:1']}", "the scheme is rtmp or rtmps" },
+    { "ingest: {listen: ['rtmpx://127.0.0.1:1']}", "the scheme is rtmp or rtmps" },
+    { "ingest: {listen: ['127.0.0.1:1935']}", "rtmp://ADDRESS:PORT" },
+    { "ingest: {listen: ['unix:/x.sock']}", "rtmp://ADDRESS:PORT" },
+    { "ingest: {listen: ['rtmp://127.0.0.1']}", "such as rtmp://127.0.0.1:1935" },
+    { "ingest: {listen: ['rtmps://127.0.0.1:1']}", "rtmps needs a certificate" },
+    { "ingest: {listen: ['rtmp://127.0.0.1:1', 'rtmp://127.0.0.1:1']}", "for the second time" },
+    { "ingest: {limits: {exempt: ['10.0.0.1/8']}}", "an address or network is wanted" },
+    { "ingest: {limits: {exempt: ['host']}}", "an address or network is wanted" },
+    { "secrets: {publish: {K1: {file: /k}}}", "a key is named with 1 to 16 of a-z 0-9" },
+    { "secrets: {publish: {k1: {}}}", "secrets.publish.k1: file is missing" },
+    { "apps: {a: {publish: maybe}}", "none, open, local, signed" },
     { "apps: {a: {origin: 'ftp://h'}}", "apps.a.origin: the scheme is" },
     /* what only the whole can tell */
     { "tls: {default: {cert: /a}}", "tls.default: cert and key belong together: key is missing" },
@@ -448,7 +493,9 @@ static void a_reload_tells_each_changed_key(void **state)
     assert_string_equal(all.text, "");
     assert_int_equal(conf_diff(a, b, add, &all), ST_OK);
     assert_string_equal(all.text, "apps.vod.origin:  -> \"http://s:80\" (live)\n"
+                                  "apps.vod.permanent_keys:  -> no (new-sessions)\n"
                                   "apps.vod.play:  -> open (live)\n"
+                                  "apps.vod.publish:  -> none (new-sessions)\n"
                                   "edge.listen: [] -> [\"http://[::1]:80\"] (live)\n"
                                   "node.id: \"a\" -> \"b\" (restart)\n"
                                   "tls.\"b.com\".cert: \"/b\" -> \"/b2\" (live)\n"

@@ -1,4 +1,4 @@
-#include "edge/addr_count.h"
+#include "core/addr_count.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,14 +1,14 @@
-/* edge/addr_count.h - how many of something each address has
+/* core/addr_count.h - how many of something each address has
  *
- * Purpose   limits per client address: connections, held requests. Off by default, because whole
- *           cities sit behind one address; then nothing here is touched.
- * Owner     edge/front.c.
+ * Purpose   limits per client address: connections, held requests. Where there is no such limit
+ *           nothing here is touched.
+ * Owner     edge/front.c, ingest/conn.c: one for the process each.
  * Thread    any: one mutex, taken only where such a limit is set.
  * Errors    take: false, over the limit or out of memory.
  * Tests     tests/unit/test_addr_count.c
  */
-#ifndef EDGE_ADDR_COUNT_H
-#define EDGE_ADDR_COUNT_H
+#ifndef CORE_ADDR_COUNT_H
+#define CORE_ADDR_COUNT_H
 
 #include <stdbool.h>
 
