@@ -36,7 +36,7 @@ struct home_loop {
 
 static inline struct home_loop *home_loop_of(struct loop *l) { return l->slot[LOOP_HOME]; }
 
-enum { SESSION_REPS_MAX = 32 };
+enum { SESSION_REPS_MAX = 32, SEGMENT_MS = 2000 };
 
 /* What a worker would need to go on with a rendition. */
 struct resume {
@@ -112,6 +112,8 @@ struct session {
     struct buf bytes;
     struct resume resume[SESSION_REPS_MAX];
     unsigned n_resume;
+    uint64_t period_tag;  /* the first tag of the current Period, */
+    unsigned period_reps; /* and how many renditions it has */
     struct mail render_mail;
     bool render_posted;
     struct buf doc; /* the manifest in force */
@@ -140,6 +142,8 @@ bool session_ready(struct session *s);
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);
 void session_drop_hello(struct session *s);
+void session_drop_resume(struct session *s);
+uint64_t session_resume_tag(const struct session *s);
 
 /* home.c */
 void door_close_by_home(struct door *d, enum door_why why);

@@ -184,21 +184,31 @@ static const struct exchange_ops ops = { .record = session_on_record, .ended = o
 
 /* --- the beginning --- */
 
+/* The first tag that a worker which goes on would need: what its renditions have not used up, and
+ * the Period's first for one that has no chunk yet. */
+uint64_t session_resume_tag(const struct session *s)
+{
+    uint64_t least = s->n_resume < s->period_reps ? s->period_tag : UINT64_MAX;
+
+    for (unsigned i = 0; i < s->n_resume; i++)
+        if (s->resume[i].next_tag < least)
+            least = s->resume[i].next_tag;
+    return least < spool_next(&s->spool) ? least : spool_next(&s->spool);
+}
+
 /* The states of all renditions as one JSON object, base64 for a header; "" when there is nothing
  * to resume. *from: the first tag that the next worker needs. */
 static enum st resume_header(struct session *s, struct buf *out, uint64_t *from)
 {
     struct buf text;
 
-    *from = UINT64_MAX;
+    *from = session_resume_tag(s);
     buf_init(&text, 64 << 10);
     buf_puts(&text, "{");
     for (unsigned i = 0; i < s->n_resume; i++) {
         const struct resume *r = &s->resume[i];
 
         buf_printf(&text, "%s\"%s\":%s", i > 0 ? "," : "", r->rep, r->state);
-        if (r->next_tag < *from)
-            *from = r->next_tag;
     }
     buf_puts(&text, "}");
     if (s->n_resume > 0 && text.st == ST_OK) {
@@ -212,7 +222,7 @@ static enum st resume_header(struct session *s, struct buf *out, uint64_t *from)
     return st;
 }
 
-static void drop_resume(struct session *s)
+void session_drop_resume(struct session *s)
 {
     for (unsigned i = 0; i < s->n_resume; i++)
         free(s->resume[i].state);
@@ -230,7 +240,7 @@ static void choose_beginning(struct session *s, struct buf *resume)
         s->cursor = from;
     } else {
         buf_reset(resume);
-        drop_resume(s);
+        session_drop_resume(s);
         session_cut(s);
         s->cursor = spool_oldest(&s->spool);
         if (s->model != NULL && model_current(s->model) != NULL)
@@ -242,7 +252,7 @@ static void choose_beginning(struct session *s, struct buf *resume)
 void session_start_exchange(struct session *s)
 {
     struct loop *l = loop_of(s);
-    char ast[24], period[160], chunk[24];
+    char ast[24], period[160], ladder[96];
     struct buf resume;
     struct h2_nv nv[8];
     size_t n = 0;
@@ -257,8 +267,8 @@ void session_start_exchange(struct session *s)
     buf_init(&resume, 128 << 10);
     choose_beginning(s, &resume);
     (void)snprintf(ast, sizeof ast, "%lld", (long long)s->ast_s);
-    (void)snprintf(chunk, sizeof chunk, "%llu",
-                   (unsigned long long)(l->conf->encode.chunk_us / 1000));
+    (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%llu}",
+                   SEGMENT_MS, (unsigned long long)(l->conf->encode.chunk_us / 1000));
     (void)snprintf(period, sizeof period, "{\"k\":%lld,\"number\":%llu,\"start\":%lld}",
                    (long long)s->k, (unsigned long long)s->next_number, (long long)s->earliest_ms);
 #define HEADER(n_, v)                                 \
@@ -269,7 +279,7 @@ void session_start_exchange(struct session *s)
                     .once = true }
     nv[n++] = HEADER("freshet-session", s->id);
     nv[n++] = HEADER("freshet-ast", ast);
-    nv[n++] = HEADER("freshet-ladder", "source");
+    nv[n++] = HEADER("freshet-ladder", ladder);
     nv[n++] = HEADER("freshet-period", period);
     if (resume.len > 0)
         nv[n++] = HEADER("freshet-resume", (const char *)resume.data);

@@ -161,7 +161,7 @@ static enum st ensure_stream(struct session *s)
 {
     struct model_conf conf = { .session = s->id,
                                .ast_s = s->ast_s,
-                               .segment_us = 2 * (int64_t)SEC_US,
+                               .segment_us = SEGMENT_MS * (int64_t)MS_US,
                                .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
                                .window_us = WINDOW_S * (int64_t)SEC_US };
     enum st st = ST_OK;
@@ -177,7 +177,7 @@ static enum st ensure_stream(struct session *s)
 static enum st on_period(struct session *s, const json_t *j)
 {
     struct model_rep_start reps[MODEL_TRACKS_MAX];
-    json_int_t k, start;
+    json_int_t k, start, next_tag = 0;
     json_t *list, *rep;
     const char *name;
     uint64_t number = 0;
@@ -200,13 +200,17 @@ static enum st on_period(struct session *s, const json_t *j)
         if ((uint64_t)first > number)
             number = (uint64_t)first;
     }
-    if (k < 0 || k > UINT32_MAX)
+    if (k < 0 || k > UINT32_MAX ||
+        json_unpack((json_t *)(uintptr_t)j, "{s:I}", "next_tag", &next_tag) != 0 || next_tag < 0)
         return ST_EPROTO;
     session_cut(s);
     st = model_period(s->model, (uint32_t)k, start * 1000, reps, n);
     if (st != ST_OK)
         return st;
     s->k = k;
+    session_drop_resume(s);
+    s->period_tag = (uint64_t)next_tag;
+    s->period_reps = (unsigned)n;
     keep_safe(s, k, number);
     return ST_OK;
 }
@@ -218,13 +222,31 @@ static const struct model_rep *current_rep(const struct session *s, const char *
     return p != NULL ? model_rep(p, name) : NULL;
 }
 
+/* "4:3", "30000/1001", "25"; 0 and 0 when it is nothing of the kind. */
+static void read_ratio(const char *text, char between, uint32_t *a, uint32_t *b)
+{
+    char *end;
+    unsigned long x, y = 1;
+
+    *a = *b = 0;
+    if (text == NULL)
+        return;
+    x = strtoul(text, &end, 10);
+    if (*end == between)
+        y = strtoul(end + 1, &end, 10);
+    if (*end != '\0' || x == 0 || y == 0 || x > UINT32_MAX || y > UINT32_MAX)
+        return;
+    *a = (uint32_t)x;
+    *b = (uint32_t)y;
+}
+
 static enum st on_init(struct session *s, const json_t *j)
 {
     struct model_init init = { .timescale = 0 };
     const char *rep, *codecs, *hash;
     char path[64];
     json_int_t timescale, w = 0, h = 0, rate = 0, channels = 0;
-    json_int_t sar_x = 0, sar_y = 0, fps_n = 0, fps_d = 0;
+    const char *sar = NULL, *fps = NULL;
     struct gobj_head head = { .status = 200,
                               .cache_control = "max-age=31536000, immutable",
                               .etag = "",
@@ -233,21 +255,17 @@ static enum st on_init(struct session *s, const json_t *j)
     char etag[16];
     enum st st;
 
-    if (json_unpack((json_t *)(uintptr_t)j,
-                    "{s:s, s:s, s:s, s:I, s?I, s?I, s?[I,I], s?[I,I], s?I, s?I}", "rep", &rep,
-                    "codecs", &codecs, "hash", &hash, "timescale", &timescale, "w", &w, "h", &h,
-                    "sar", &sar_x, &sar_y, "fps", &fps_n, &fps_d, "rate", &rate, "channels",
-                    &channels) != 0)
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:s, s:I, s?I, s?I, s?s, s?s, s?I, s?I}",
+                    "rep", &rep, "codecs", &codecs, "hash", &hash, "timescale", &timescale, "w", &w,
+                    "h", &h, "sar", &sar, "fps", &fps, "rate", &rate, "channels", &channels) != 0)
         return ST_EPROTO;
     init.codecs = codecs;
     init.hash = hash;
     init.timescale = (uint32_t)timescale;
     init.width = (uint32_t)w;
     init.height = (uint32_t)h;
-    init.sar_x = (uint32_t)sar_x;
-    init.sar_y = (uint32_t)sar_y;
-    init.fps_num = (uint32_t)fps_n;
-    init.fps_den = (uint32_t)fps_d;
+    read_ratio(sar, ':', &init.sar_x, &init.sar_y);
+    read_ratio(fps, '/', &init.fps_num, &init.fps_den);
     init.rate = (uint32_t)rate;
     init.channels = (uint32_t)channels;
     st = model_init(s->model, rep, &init);
@@ -306,7 +324,7 @@ static enum st remember(struct session *s, const char *rep, uint64_t next_tag, c
 {
     char *text = json_dumps(state, JSON_COMPACT);
     struct resume *r = NULL;
-    uint64_t least = next_tag;
+    uint64_t least;
 
     if (text == NULL)
         return ST_ENOMEM;
@@ -325,9 +343,7 @@ static enum st remember(struct session *s, const char *rep, uint64_t next_tag, c
     free(r->state);
     r->state = text;
     r->next_tag = next_tag;
-    for (unsigned i = 0; i < s->n_resume; i++)
-        if (s->resume[i].next_tag < least)
-            least = s->resume[i].next_tag;
+    least = session_resume_tag(s);
     spool_release(&s->spool, least);
     return ST_OK;
 }
@@ -340,7 +356,7 @@ static enum st on_chunk(struct session *s, const json_t *j)
     int sap;
     enum st st;
 
-    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:I, s:I, s:I, s:b, s:I, s:o}", "rep", &rep, "n",
+    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:I, s:I, s:I, s:i, s:I, s:o}", "rep", &rep, "n",
                     &n, "t", &t, "d", &d, "sap", &sap, "next_tag", &next_tag, "state", &state) != 0)
         return ST_EPROTO;
     if (next_tag < 1 || (uint64_t)next_tag > spool_next(&s->spool))
