@@ -199,6 +199,14 @@ static void loop_stop_(struct process *p, void **mine, struct loop *l)
     io_loop_fini(l);
 }
 
+struct store *edge_store(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &edge_part)
+            return ((struct edge *)p->part[i])->store;
+    return NULL;
+}
+
 /* --- a new configuration --- */
 
 static void drop_delivery(struct delivery *d)

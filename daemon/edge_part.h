@@ -14,8 +14,11 @@
 #include "daemon/listeners.h"
 #include "daemon/part.h"
 
+struct store;
+
 extern const struct part edge_part;
-extern const struct listen_user edge_user;  /* edge.listen */
-extern const struct listen_user admin_user; /* admin.listen */
+struct store *edge_store(const struct process *p); /* the process's one store */
+extern const struct listen_user edge_user;         /* edge.listen */
+extern const struct listen_user admin_user;        /* admin.listen */
 
 #endif

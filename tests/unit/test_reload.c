@@ -67,8 +67,14 @@ static enum st say(const char *what, const char *who, struct err *err)
         (void)p, (void)mine;                                                                \
         (void)say("fini", #x, NULL);                                                        \
     }                                                                                       \
-    static const struct part x = { #x,         x##_check, x##_start, x##_prepare,           \
-                                   x##_commit, x##_abort, x##_stop,  x##_fini };
+    static const struct part x = { .name = #x,                                              \
+                                   .check = x##_check,                                      \
+                                   .loop_start = x##_start,                                 \
+                                   .prepare = x##_prepare,                                  \
+                                   .commit = x##_commit,                                    \
+                                   .abort = x##_abort,                                      \
+                                   .loop_stop = x##_stop,                                   \
+                                   .fini = x##_fini };
 
 PART(a)
 PART(b)

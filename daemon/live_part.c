@@ -1,0 +1,398 @@
+#include "daemon/live_part.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/tls.h"
+#include "daemon/edge_part.h"
+#include "daemon/observe.h"
+#include "daemon/process.h"
+#include "daemon/workers.h"
+#include "ingest/conn.h"
+#include "origin/disk.h"
+#include "origin/home.h"
+
+/* What a reload brings to one loop. */
+struct delivery {
+    struct mail mail;
+    struct tls_set *tls;
+    struct auth_keys *keys;
+};
+
+struct live {
+    struct disk *disk;
+    struct home *home;
+    struct ingest *ingest;
+    const struct addr_sock *workers[WORKERS_MAX];
+    struct delivery *deliveries[CONF_LOOPS_MAX]; /* between prepare and commit or abort */
+};
+
+/* --- the sink: one publisher ---
+ *
+ * Tags of one turn of the loop travel together: the first one posts a letter to the publisher's own
+ * loop, and its delivery sends the burst. */
+struct publisher {
+    struct ingest_conn *conn; /* NULL: gone */
+    struct door *door;
+    struct mail flush_mail;
+    bool flush_posted;
+    bool discontinuity;
+    int64_t arrival_us;
+};
+
+static void put_publisher(struct publisher *p)
+{
+    if (p->conn == NULL && !p->flush_posted)
+        free(p);
+}
+
+static void flush_delivered(struct loop *l, struct mail *m)
+{
+    struct publisher *p = CONTAINER_OF(m, struct publisher, flush_mail);
+
+    (void)l;
+    p->flush_posted = false;
+    if (p->door != NULL)
+        door_flush(p->door);
+    put_publisher(p);
+}
+
+static void on_accepted(void *ctx)
+{
+    struct publisher *p = ctx;
+
+    ingest_accept(p->conn, 0);
+}
+
+static void on_closed(void *ctx, enum door_why why)
+{
+    struct publisher *p = ctx;
+
+    ingest_end(p->conn,
+               why == DOOR_TAKEN ? METRIC_INGEST_CLOSE_REPLACED : METRIC_INGEST_CLOSE_UNAVAILABLE,
+               door_why_text(why));
+}
+
+static const struct door_ops door_ops = { .accepted = on_accepted, .closed = on_closed };
+
+static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_request *r)
+{
+    struct live *live = ctx;
+    struct publisher *p;
+    char name[2 * AUTH_NAME_MAX + 2];
+
+    if (r->expired) { /* only whoever holds the session could know better */
+        ingest_refuse(c, METRIC_INGEST_CLOSE_AUTH, "the key has expired");
+        return;
+    }
+    if ((p = calloc(1, sizeof *p)) == NULL) {
+        ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");
+        return;
+    }
+    (void)snprintf(name, sizeof name, "%s/%s", r->target->app, r->target->stream);
+    p->conn = c;
+    p->flush_mail.deliver = flush_delivered;
+    ingest_set_user(c, p);
+    if (door_open(live->home, ingest_conn_loop(c), name, &door_ops, p, &p->door) != ST_OK) {
+        ingest_set_user(c, NULL);
+        free(p);
+        ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");
+    }
+}
+
+static void leave(struct ingest_conn *c, bool ended)
+{
+    struct publisher *p = ingest_user(c);
+
+    if (p == NULL)
+        return;
+    ingest_set_user(c, NULL);
+    door_leave(&p->door, ended);
+    p->conn = NULL;
+    put_publisher(p);
+}
+
+static void on_cancel(void *ctx, struct ingest_conn *c)
+{
+    (void)ctx;
+    leave(c, false);
+}
+
+static void on_unpublish(void *ctx, struct ingest_conn *c, enum rtmp_how how)
+{
+    (void)ctx;
+    leave(c, how == RTMP_ENDED);
+}
+
+static void on_mark(void *ctx, struct ingest_conn *c, const struct flv_mark *mark)
+{
+    struct publisher *p = ingest_user(c);
+
+    (void)ctx;
+    p->arrival_us = mark->arrival_us;
+    p->discontinuity |= mark->discontinuity;
+}
+
+static void on_tag(void *ctx, struct ingest_conn *c, const struct flv_tag *tag,
+                   const struct flv_media *media)
+{
+    struct publisher *p = ingest_user(c);
+    struct loop *l = ingest_conn_loop(c);
+
+    (void)ctx, (void)media;
+    if (tag->type == FLV_SCRIPT)
+        return;
+    if (!door_tag(p->door, tag, p->discontinuity, clock_wall_us())) {
+        ingest_end(c, METRIC_INGEST_CLOSE_BUSY, "the server cannot keep up");
+        return;
+    }
+    p->discontinuity = false;
+    if (p->flush_posted)
+        return;
+    p->flush_posted = true;
+    mailbox_post(&l->mailbox, &p->flush_mail);
+}
+
+/* --- life --- */
+
+static void fini(struct process *p, void **mine)
+{
+    struct live *live = *mine;
+
+    (void)p;
+    *mine = NULL;
+    if (live == NULL)
+        return;
+    ingest_free(&live->ingest);
+    disk_free(&live->disk);
+    home_free(&live->home);
+    free(live);
+}
+
+/* Before the loops' threads run: the workers' sockets are there by now. */
+static enum st make(struct process *p, void **mine, const struct conf *conf)
+{
+    struct live *live = calloc(1, sizeof *live);
+    struct ingest_sink sink = { .publish = on_publish,
+                                .cancel = on_cancel,
+                                .mark = on_mark,
+                                .tag = on_tag,
+                                .unpublish = on_unpublish,
+                                .ctx = live };
+    enum st st = ST_OK;
+
+    if (live == NULL)
+        return ST_ENOMEM;
+    *mine = live;
+    for (unsigned i = 0; i < workers_count(p); i++)
+        live->workers[i] = workers_addr(p, i);
+    struct home_cfg cfg = { .store = edge_store(p),
+                            .disk = live->disk = disk_new(),
+                            .state_dir = conf->state_dir,
+                            .workers = live->workers,
+                            .n_workers = workers_count(p) };
+    live->home = home_new(&cfg, p->loop, (unsigned)p->loops_n);
+    live->ingest = ingest_new(&sink);
+    if (live->disk == NULL || live->home == NULL || live->ingest == NULL)
+        st = ST_ENOMEM;
+    for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
+        st = home_loop_start(live->home, p->loop[i]);
+        if (st == ST_OK)
+            st = ingest_loop_start(live->ingest, p->loop[i]);
+    }
+    return st;
+}
+
+static void loop_stop_(struct process *p, void **mine, struct loop *l)
+{
+    (void)p, (void)mine;
+    if (l->slot[LOOP_INGEST] != NULL)
+        ingest_loop_stop(l);
+    if (l->slot[LOOP_HOME] != NULL)
+        home_loop_stop(l);
+}
+
+/* --- a new configuration --- */
+
+static void drop_delivery(struct delivery *d)
+{
+    if (d == NULL)
+        return;
+    tls_set_unref(&d->tls);
+    auth_keys_unref(&d->keys);
+    free(d);
+}
+
+static void abort_(struct process *p, void **mine)
+{
+    struct live *live = *mine;
+
+    for (int i = 0; live != NULL && i < p->loops_n; i++) {
+        drop_delivery(live->deliveries[i]);
+        live->deliveries[i] = NULL;
+    }
+}
+
+static void delivered(struct loop *l, struct mail *m)
+{
+    struct delivery *d = CONTAINER_OF(m, struct delivery, mail);
+
+    if (l->slot[LOOP_INGEST] != NULL) {
+        ingest_set_tls(l, d->tls);
+        ingest_set_keys(l, d->keys);
+        d->tls = NULL;
+        d->keys = NULL;
+    }
+    drop_delivery(d);
+}
+
+static bool wants_tls(const struct conf *c)
+{
+    for (size_t i = 0; i < c->ingest.listen_n; i++)
+        if (c->ingest.listen[i].scheme == CONF_RTMPS)
+            return true;
+    return false;
+}
+
+static enum st load_tls(const struct conf *c, struct tls_set **out, struct err *err)
+{
+    struct tls_cert_paths path = { NULL, c->tls.default_.cert, c->tls.default_.key };
+    struct tls_tickets *tickets = NULL;
+
+    *out = NULL;
+    if (!wants_tls(c))
+        return ST_OK;
+    if (path.cert[0] == '\0')
+        return err_set(err, ST_ECONF, "tls.default: an rtmps listener needs a certificate");
+    /* broadcasters reconnect rarely: keys of this load alone will do */
+    enum st st = tls_tickets_random(NULL, &tickets, err);
+    if (st == ST_OK)
+        st = tls_set_new(&path, 1, NULL, tickets, out, err);
+    tls_tickets_unref(&tickets);
+    return st;
+}
+
+static enum st load_keys(const struct conf *c, struct auth_keys **out, struct err *err)
+{
+    struct auth_key *keys = calloc(c->secrets.publish_n + 1, sizeof *keys);
+    enum st st = keys != NULL ? ST_OK : ST_ENOMEM;
+
+    *out = NULL;
+    for (size_t i = 0; i < c->secrets.publish_n && st == ST_OK; i++) {
+        const struct conf_secret *s = &c->secrets.publish[i];
+        char hex[2 * AUTH_KEY_MAX + 64];
+        FILE *f = fopen(s->file, "re");
+        size_t n = 0;
+
+        if (f == NULL) {
+            st = err_set(err, ST_ECONF, "secrets.publish.%s: %s: cannot be read", s->name, s->file);
+            break;
+        }
+        n = fread(hex, 1, sizeof hex - 1, f);
+        (void)fclose(f);
+        hex[n] = '\0';
+        if (auth_key_parse(s->name, hex, &keys[i]) != ST_OK)
+            st = err_set(err, ST_ECONF, "secrets.publish.%s: %s: no key of 16 to 64 bytes in hex",
+                         s->name, s->file);
+        OPENSSL_cleanse(hex, sizeof hex);
+    }
+    if (st == ST_OK && (*out = auth_keys_new(keys, c->secrets.publish_n)) == NULL)
+        st = ST_ENOMEM;
+    if (keys != NULL)
+        OPENSSL_cleanse(keys, c->secrets.publish_n * sizeof *keys);
+    free(keys);
+    return st;
+}
+
+static enum st check(const struct conf *c, struct err *err)
+{
+    struct tls_set *tls = NULL;
+    struct auth_keys *keys = NULL;
+    enum st st = load_tls(c, &tls, err);
+
+    if (st == ST_OK)
+        st = load_keys(c, &keys, err);
+    tls_set_unref(&tls);
+    auth_keys_unref(&keys);
+    return st;
+}
+
+static enum st prepare(struct process *p, void **mine, const struct conf *fresh, struct err *err)
+{
+    struct tls_set *tls = NULL;
+    struct auth_keys *keys = NULL;
+    enum st st = *mine == NULL ? make(p, mine, fresh) : ST_OK;
+    struct live *live = *mine;
+
+    if (st == ST_OK)
+        st = load_tls(fresh, &tls, err);
+    if (st == ST_OK)
+        st = load_keys(fresh, &keys, err);
+    for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
+        struct delivery *d = calloc(1, sizeof *d);
+
+        if ((live->deliveries[i] = d) == NULL) {
+            st = ST_ENOMEM;
+            break;
+        }
+        d->mail.deliver = delivered;
+        d->tls = tls != NULL ? tls_set_ref(tls) : NULL;
+        d->keys = auth_keys_ref(keys);
+    }
+    tls_set_unref(&tls);
+    auth_keys_unref(&keys);
+    if (st != ST_OK)
+        abort_(p, mine);
+    return st == ST_ENOMEM ? err_set(err, st, "out of memory") : st;
+}
+
+static void commit(struct process *p, void **mine, const struct conf *fresh)
+{
+    struct live *live = *mine;
+
+    (void)fresh;
+    for (int i = 0; i < p->loops_n; i++) {
+        struct delivery *d = live->deliveries[i];
+
+        live->deliveries[i] = NULL;
+        mailbox_post(&p->loop[i]->mailbox, &d->mail);
+    }
+}
+
+const struct part live_part = {
+    .name = "live",
+    .check = check,
+    .prepare = prepare,
+    .commit = commit,
+    .abort = abort_,
+    .loop_stop = loop_stop_,
+    .fini = fini,
+};
+
+/* --- listeners --- */
+
+static bool opened(struct loop *l, struct listen_socket *ls)
+{
+    struct ingest_listener *ln;
+
+    if (ingest_listen(l, ls->fd, ls->scheme == CONF_RTMPS, &ln) != ST_OK)
+        return false;
+    ls->serving = ln;
+    return true;
+}
+
+static void closed(struct loop *l, struct listen_socket *ls)
+{
+    struct ingest_listener *ln = ls->serving;
+
+    (void)l;
+    ingest_unlisten(&ln);
+    ls->serving = NULL;
+}
+
+const struct listen_user rtmp_user = { opened, closed };
