@@ -55,6 +55,7 @@ void rtmp_session_free(struct rtmp_session **sp)
 
 enum rtmp_state rtmp_session_state(const struct rtmp_session *s) { return s->state; }
 enum metric_ingest_close rtmp_session_why(const struct rtmp_session *s) { return s->why; }
+bool rtmp_session_spoke(const struct rtmp_session *s) { return s->spoke; }
 const struct rtmp_stats *rtmp_session_stats(const struct rtmp_session *s) { return &s->stats; }
 const char *rtmp_session_client(const struct rtmp_session *s) { return s->client; }
 uint64_t rtmp_session_media_us(const struct rtmp_session *s) { return s->media_us; }
@@ -138,8 +139,10 @@ enum st rtmp_reject(struct rtmp_session *s, enum metric_ingest_close why, const 
                            ? "NetStream.Publish.Denied"
                            : "NetStream.Publish.Rejected";
 
-    if (s->state != RTMP_CLOSING)
+    if (s->state != RTMP_CLOSING) {
         rtmp_status(s, s->msid, "error", code, text);
+        s->spoke = true;
+    }
     return rtmp_fail(s, why);
 }
 

@@ -103,11 +103,11 @@ void rtmp_session_end(struct rtmp_session *s, enum metric_ingest_close why, cons
 
 enum rtmp_state rtmp_session_state(const struct rtmp_session *s);
 enum metric_ingest_close rtmp_session_why(const struct rtmp_session *s);
+bool rtmp_session_spoke(const struct rtmp_session *s); /* it told the broadcaster why */
 enum metric_fault rtmp_close_fault(enum metric_ingest_close why);
 const struct rtmp_stats *rtmp_session_stats(const struct rtmp_session *s);
 const char *rtmp_session_client(const struct rtmp_session *s); /* flashVer; any bytes but zero */
 size_t rtmp_session_memory(const struct rtmp_session *s);
-/* It lives on: what has come makes the clock of silence begin again. */
-uint64_t rtmp_session_media_us(const struct rtmp_session *s);
+uint64_t rtmp_session_media_us(const struct rtmp_session *s); /* when media came last */
 
 #endif

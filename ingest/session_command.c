@@ -181,6 +181,7 @@ static enum st connect_refused(struct rtmp_session *s, const struct command *c,
     amf_put_end(&b);
     rtmp_send(s, 3, RTMP_COMMAND, 0, &b);
     buf_fini(&b);
+    s->spoke = true;
     return rtmp_fail(s, why);
 }
 

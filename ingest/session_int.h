@@ -31,7 +31,7 @@ struct rtmp_session {
     unsigned commands;
     uint64_t commands_us; /* when they began to be counted */
 
-    bool connected;
+    bool connected, spoke;
     bool accepted; /* publish was accepted, and unpublish() not yet called */
     uint32_t last_msid;
     uint32_t msid; /* that publishes, or asks to */
