@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "core/check.h"
@@ -385,6 +387,16 @@ bool io_flushed(const struct io *io)
 {
     OBJ_CHECK(io, IO_MAGIC);
     return io->spill == NULL;
+}
+
+size_t io_backlog(const struct io *io)
+{
+    int queued = 0;
+
+    OBJ_CHECK(io, IO_MAGIC);
+    if (ioctl(io->fd, SIOCOUTQ, &queued) != 0 || queued < 0)
+        queued = 0;
+    return io->spill_bytes + (size_t)queued;
 }
 
 void io_send_fin(struct io *io)

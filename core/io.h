@@ -108,6 +108,9 @@ MUST_USE enum st io_read(struct io *io, void *p, size_t cap, size_t *got);
 MUST_USE enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took);
 void io_want(struct io *io, unsigned what); /* IO_READ and IO_WRITE interest; replaces the last */
 bool io_flushed(const struct io *io);       /* all that was taken is in the kernel, or lost */
+/* Bytes on their way, as far as can be seen from here: spilled, or in the kernel and not
+ * acknowledged by the peer. With TLS they are counted encrypted. One system call. */
+size_t io_backlog(const struct io *io);
 /* No more writes: close_notify (TLS) and FIN, after what was written. Reading goes on. */
 MUST_USE enum st io_shutdown(struct io *io);
 

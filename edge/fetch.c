@@ -20,18 +20,19 @@ static void free_peer(struct grave *g)
 {
     struct peer *p = CONTAINER_OF(g, struct peer, grave);
 
+    up_h1_free(&p->h1);
+    up_h2_free(&p->h2);
     routes_unref(&p->routes);
     OBJ_FINI(p, PEER_MAGIC);
     free(p);
 }
 
-/* In no list, and nobody asks it. */
+/* In no list, and nobody asks it. It may be its own connection that told us so: that one is closed
+ * when the turn is over. */
 static void bury_if_unused(struct fetch *f, struct peer *p)
 {
     if (p->listed || p->fills > 0)
         return;
-    up_h1_free(&p->h1);
-    up_h2_free(&p->h2);
     loop_bury(f->loop, &p->grave, free_peer);
 }
 

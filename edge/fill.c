@@ -175,6 +175,14 @@ static uint64_t answer_us(const struct fill *fl)
     return lim->response_timeout_us + (gobj_kind(subject(fl)) == GOBJ_MEDIA ? lim->hold_us : 0);
 }
 
+/* It has a head, and maybe bytes. */
+static bool has_begun(const struct fill *fl)
+{
+    enum gobj_state state = fl->o != NULL ? gobj_now(fl->o).state : GOBJ_FETCHING;
+
+    return state == GOBJ_STREAMING || state == GOBJ_RESUMING;
+}
+
 static void ask(struct fill *fl)
 {
     struct fetch *f = fl->fetch;
@@ -192,7 +200,8 @@ static void ask(struct fill *fl)
         broke(fl, UP_END_MEMORY);
         return;
     }
-    if (!breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
+    /* What broke off is asked for at once, as far as the purse allows. */
+    if (!has_begun(fl) && !breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
         release_peer(fl);
         broke(fl, UP_END_CONNECT);
         return;
@@ -377,14 +386,6 @@ static void body_failed(struct fill *fl, enum up_end why)
     gobj_unref(&o);
 }
 
-/* It has a head, and maybe bytes. */
-static bool has_begun(const struct fill *fl)
-{
-    enum gobj_state state = fl->o != NULL ? gobj_now(fl->o).state : GOBJ_FETCHING;
-
-    return state == GOBJ_STREAMING || state == GOBJ_RESUMING;
-}
-
 /* Without memory for as long as a body may stand still. */
 static bool is_dry(const struct fill *fl)
 {
@@ -435,7 +436,11 @@ static void broke(struct fill *fl, enum up_end why)
 
     if (fl->unanswered)
         FETCH_COUNT(f, upstream_requests[METRIC_UPSTREAM_ERROR]);
-    if (fl->peer != NULL && ends[why].fault)
+    if (why == UP_END_SIZE)
+        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
+    /* A connection of ours that is lost breaks many bodies, and fails once: when it is to be opened
+     * again. */
+    if (fl->peer != NULL && ends[why].fault && (fl->unanswered || !fl->peer->host->h2))
         judge_peer(fl, false);
     cancel_exchange(fl);
     if (has_begun(fl)) {
@@ -511,7 +516,6 @@ static void start_body(struct fill *fl, const struct http_reply *r)
     if (empty)
         h.length = 0;
     if (h.length > 0 && (uint64_t)h.length > fetch_limits(f)->object_bytes) {
-        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
         broke(fl, UP_END_SIZE);
         return;
     }
@@ -639,8 +643,6 @@ static enum st on_reserve(struct up_exchange *x, void **p, size_t *cap)
         FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_MEMORY]);
         fl->dry_since_us = loop_now(loop_of(fl));
         enter(fl, FILL_NO_MEMORY, MEMORY_RETRY_US);
-    } else if (st == ST_ELIMIT) {
-        FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
     }
     return st;
 }

@@ -99,10 +99,12 @@ struct conn {
     struct addr peer;
 
     /* the slow reader's clock: runs while bytes of ours wait for the peer */
-    bool blocked;
-    uint64_t moved_us; /* last progress */
-    uint64_t moved;    /* bytes taken since the window began */
-    uint64_t window_us;
+    bool blocked;                     /* they do */
+    bool watched;                     /* and the rest of this is set */
+    uint64_t taken_bytes;             /* by io, in all */
+    uint64_t moved_bytes;             /* of those, what the peer had at the last look */
+    uint64_t moved_us;                /* when that last grew */
+    uint64_t window_bytes, window_us; /* the same when the window began */
 
     union {
         struct http1 *h1;
@@ -115,6 +117,11 @@ void conn_become(struct conn *c, enum conn_phase next);
 void conn_linger(struct conn *c, enum metric_close why); /* FIN after what is written, then close */
 /* Writes what is queued; false: the connection was closed. Keeps the slow reader's clock. */
 bool conn_flush(struct conn *c, struct outq *q);
+/* Bytes of ours, in the queue or encrypted already, are not in the kernel yet. */
+static inline bool conn_unsent(const struct conn *c, const struct outq *q)
+{
+    return outq_bytes(q) > 0 || !io_flushed(&c->io);
+}
 void conn_on_timer(struct conn *c);
 
 /* http1_conn.c: data are the first bytes that came. */

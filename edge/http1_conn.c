@@ -117,7 +117,7 @@ static void want(struct conn *c)
 
     if (!h->eof && (h->ex == NULL || h->ex->len < HTTP1_IN_BYTES))
         what |= IO_READ;
-    if (outq_bytes(&h->out) > 0)
+    if (conn_unsent(c, &h->out))
         what |= IO_WRITE;
     io_want(&c->io, what);
 }
@@ -205,7 +205,7 @@ static void pump(struct conn *c)
         if (!conn_flush(c, &h->out))
             return;
     } while (!h->done && st == ST_OK && outq_bytes(&h->out) == 0);
-    if (h->done && outq_bytes(&h->out) == 0)
+    if (h->done && !conn_unsent(c, &h->out))
         finish(c);
     if (c->phase != CONN_CLOSED && c->phase != CONN_LINGER)
         want(c);

@@ -155,7 +155,7 @@ static void ended(struct conn *c)
 static void settle(struct conn *c)
 {
     struct http2 *h = c->h2;
-    bool writing = outq_bytes(h2_outq(h->h2)) > 0;
+    bool writing = conn_unsent(c, h2_outq(h->h2));
 
     if (h2_done(h->h2) && !writing) {
         conn_linger(c, h->ending ? METRIC_CLOSE_REQUEST_LIMIT : METRIC_CLOSE_DONE);

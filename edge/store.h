@@ -14,7 +14,8 @@
  *           delivers the letters that are left (they hold references); then store_free(), then
  *           loop_fini().
  * Thread    said per function.
- * Errors    store_open: ENOMEM, ENOENT (STORE_NONE).
+ * Errors    store_open: ENOMEM, ENOENT (STORE_NONE); store_expect: ENOMEM. How many may be asked
+ *           for at once is the asker's limit.
  * Tests     tests/unit/test_store_model.c (every rule of the growing object)
  */
 #ifndef EDGE_STORE_H

@@ -130,6 +130,8 @@ static void end_exchange(struct stream *s, enum up_end why)
 
 static void reset(struct stream *s, enum h2_reset_reason why)
 {
+    if (s->conn->state != CONN_OPEN)
+        return; /* the connection is being closed under it */
     h2_reset(s->conn->h2, s->id, H2_CANCEL, why);
     io_want(&s->conn->io, IO_READ | IO_WRITE);
 }
@@ -493,15 +495,13 @@ static void read_in(struct conn *c)
 static void opened(struct conn *c)
 {
     struct up_h2 *p = c->pool;
-    struct h2_limits lim = h2_limits_tier;
 
     timer_cancel(p->loop, &c->timer);
-    lim.max_header_bytes = HEAD_BYTES; /* so that every head has room */
     if (p->host->tls != NULL && strcmp(io_alpn(&c->io), "h2") != 0) {
         connect_failed(c, UP_END_CONNECT);
         return;
     }
-    c->h2 = h2_client_new(p->loop, &lim, &ops, c);
+    c->h2 = h2_client_new(p->loop, &h2_limits_tier, &ops, c);
     if (c->h2 == NULL) {
         connect_failed(c, UP_END_CONNECT);
         return;

@@ -1,6 +1,9 @@
 /* Fills from outside origins over HTTP/1.1. */
 #include "tests/unit/fetch_world.h"
 
+#include "edge/up_h1.h"
+#include "edge/up_h2.h"
+
 static void a_body_with_a_length_is_filled_while_it_arrives(void **state)
 {
     struct world w;
@@ -334,6 +337,56 @@ static void an_origin_that_refuses_is_a_bad_gateway(void **state)
     assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_CONNECT]), 1);
     assert_int_equal(COUNT(&w, upstream_requests[METRIC_UPSTREAM_ERROR]), 1);
     let_go(&v);
+    world_close(&w);
+}
+
+/* A host of our own making: nobody listens at the first of its addresses. */
+struct probe {
+    struct up_exchange x;
+    bool sent;
+};
+
+static void on_sent(struct up_exchange *x) { CONTAINER_OF(x, struct probe, x)->sent = true; }
+
+static void each_address_of_a_host_is_tried(void **state)
+{
+    static const struct up_sink sink = { .sent = on_sent };
+    struct world w;
+    struct server gone = server_open();
+    struct route_host host = { .url = "http://x:1", .authority = "x", .name = "x", .n_addrs = 2 };
+    struct err e;
+    int n, fd;
+
+    (void)state;
+    world_open(&w, "");
+    assert_int_equal(addr_resolve("127.0.0.1", gone.port, &host.addr[0], 1, &n, &e), ST_OK);
+    assert_int_equal(addr_resolve("127.0.0.1", w.origin.port, &host.addr[1], 1, &n, &e), ST_OK);
+    (void)close(gone.fd);
+    for (int h2 = 0; h2 < 2; h2++) {
+        struct probe p = { .x = { .sink = &sink, .path = "/" } };
+        struct up_h1 *one = h2 == 0 ? up_h1_new(&w.l, &host) : NULL;
+        struct up_h2 *two = h2 == 1 ? up_h2_new(&w.l, &host) : NULL;
+
+        assert_int_equal(h2 == 0 ? up_h1_start(one, &p.x) : up_h2_start(two, &p.x), ST_OK);
+        fd = accept_one(&w, &w.origin);
+        TURN_UNTIL(&w, p.sent);
+        if (h2 == 0)
+            up_h1_cancel(&p.x);
+        else
+            up_h2_cancel(&p.x);
+        p.sent = false;
+        hang_up(&w, &fd);
+        pass_time(&w, 200 * MS_US); /* an upstream that never answered is left alone for 0.1 s */
+        assert_int_equal(h2 == 0 ? up_h1_start(one, &p.x) : up_h2_start(two, &p.x), ST_OK);
+        fd = accept_one(&w, &w.origin); /* the one that answered is tried first */
+        if (h2 == 0)
+            up_h1_cancel(&p.x);
+        else
+            up_h2_cancel(&p.x);
+        up_h1_free(&one);
+        up_h2_free(&two);
+        hang_up(&w, &fd);
+    }
     world_close(&w);
 }
 
@@ -711,6 +764,28 @@ static void no_more_connections_than_allowed_and_no_longer_queue(void **state)
     world_close(&w);
 }
 
+static void what_comes_before_the_request_is_no_answer(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    let_go(&v);
+    v = want(&w, "/vod/b"); /* its letter is read before what now comes on the idle connection */
+    say(&w, fd, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: \"e\"\r\n\r\nevil");
+    other = accept_one(&w, &w.origin);
+    (void)read_request(&w, other);
+    IS(v, FETCHING);
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    world_close(&w);
+}
+
 static void a_connection_that_closes_makes_room_for_the_next(void **state)
 {
     struct world w;
@@ -748,6 +823,19 @@ static void a_long_page_nobody_wants_costs_the_connection(void **state)
     is_closed(&w, fd);
     let_go(&v);
     hang_up(&w, &fd);
+    char *page = malloc(70001);
+
+    assert_non_null(page);
+    memset(page, 'x', 70000);
+    page[70000] = '\0';
+    v = answer(&w, "/vod/c", &fd,
+               "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n");
+    is_negative(v, 404);
+    say(&w, fd, page); /* it did not say how long it would be */
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    free(page);
     v = answer(&w, "/vod/b", &fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n");
     pass_time(&w, 1500 * MS_US); /* drained for a while */
     assert_int_equal(recv(fd, &(char){ 0 }, 1, 0), -1);
@@ -792,6 +880,73 @@ static void an_origin_that_keeps_failing_is_left_alone(void **state)
     let_go(&other);
     v = want(&w, "/vod/u");
     (void)read_request(&w, fd); /* and then all are */
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void a_trial_that_is_given_up_is_not_the_last(void **state)
+{
+    struct world w;
+    struct view *v;
+    char key[16];
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(key, sizeof key, "/vod/%d", i);
+        v = answer(&w, key, &fd,
+                   "HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let_go(&v);
+        hang_up(&w, &fd);
+    }
+    pass_time(&w, 1100 * MS_US);
+    v = want(&w, "/vod/x");
+    fd = accept_one(&w, &w.origin);
+    store_unlink(&w.l, view_gobj(v)); /* nobody will hear what the host would have said */
+    let_go(&v);
+    v = want(&w, "/vod/y");
+    other = accept_one(&w, &w.origin);
+    IS(v, FETCHING);
+    let_go(&v);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    world_close(&w);
+}
+
+struct sleeper {
+    struct view_waiter wait;
+    int woken;
+};
+
+static void count_wake(struct view_waiter *w) { CONTAINER_OF(w, struct sleeper, wait)->woken++; }
+
+static void who_waits_is_woken_once_for_each_read(void **state)
+{
+    struct world w;
+    struct view *v;
+    struct sleeper s = { .wait = { .wake = count_wake } };
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = want(&w, "/vod/a");
+    fd = accept_one(&w, &w.origin);
+    (void)read_request(&w, fd);
+    static const char *const parts[] = {
+        "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n",
+        "1\r\nd\r\n",
+        "0\r\n\r\n",
+    };
+
+    for (int i = 0; i < 4; i++) {
+        assert_true(view_wait(v, &s.wait, gobj_now(view_gobj(v))));
+        say(&w, fd, parts[i]);
+        assert_int_equal(s.woken, i + 1);
+    }
+    assert_string_equal(body_of(v), "abcd");
     let_go(&v);
     hang_up(&w, &fd);
     world_close(&w);
@@ -850,6 +1005,7 @@ int main(void)
         cmocka_unit_test(a_missing_page_is_remembered_for_a_moment),
         cmocka_unit_test(failures_are_passed_on_and_soon_forgotten),
         cmocka_unit_test(an_origin_that_refuses_is_a_bad_gateway),
+        cmocka_unit_test(each_address_of_a_host_is_tried),
         cmocka_unit_test(an_app_without_an_origin_has_nothing),
         cmocka_unit_test(an_origin_that_does_not_answer_in_time_is_given_up),
         cmocka_unit_test(a_body_that_stands_still_is_given_up),
@@ -864,9 +1020,12 @@ int main(void)
         cmocka_unit_test(a_connection_that_is_to_be_closed_is_not_used_again),
         cmocka_unit_test(a_kept_connection_that_dies_is_tried_once_more),
         cmocka_unit_test(no_more_connections_than_allowed_and_no_longer_queue),
+        cmocka_unit_test(what_comes_before_the_request_is_no_answer),
         cmocka_unit_test(a_connection_that_closes_makes_room_for_the_next),
         cmocka_unit_test(a_long_page_nobody_wants_costs_the_connection),
         cmocka_unit_test(an_origin_that_keeps_failing_is_left_alone),
+        cmocka_unit_test(a_trial_that_is_given_up_is_not_the_last),
+        cmocka_unit_test(who_waits_is_woken_once_for_each_read),
         cmocka_unit_test(other_routes_leave_what_is_under_way_alone),
     };
 

@@ -113,10 +113,10 @@ static void exchange(struct upstream *u)
 
         settle(u->w);
         while (u->fd >= 0 && (r = recv(u->fd, in, sizeof in, 0)) > 0)
-            (void)h2_feed(u->h2, in, (size_t)r);
+            (void)(h2_feed(u->h2, in, (size_t)r) == ST_OK);
         if (u->fd < 0)
             continue;
-        (void)h2_pump(u->h2, 1 << 20);
+        (void)(h2_pump(u->h2, 1 << 20) == ST_OK);
         struct outq *q = h2_outq(u->h2);
 
         while (outq_bytes(q) > 0) {
@@ -388,6 +388,31 @@ static void a_reset_stream_is_resumed_to_its_end(void **state)
     close_tier(&w, &up, 1);
 }
 
+static void a_body_that_breaks_again_is_resumed_from_the_next_upstream(void **state)
+{
+    struct world w;
+    struct upstream up[2];
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, up, 2, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up[0]);
+    respond(&up[0], &up[0].call[0], "200", "\"e\"", NULL, "ab", false);
+    for (int i = 0; i < 2; i++) {
+        h2_reset(up[0].h2, newest(&up[0])->id, H2_INTERNAL_ERROR, H2_RESET_BROKEN_BODY);
+        exchange(&up[0]);
+        IS(v, RESUMING);
+    }
+    take_connection(&up[1]);
+    assert_true(asked(&up[1], "range: bytes=2-9007199254740991\n"));
+    respond(&up[1], &up[1].call[0], "206", "\"e\"", "bytes 2-3/4", "cd", true);
+    IS(v, COMPLETE);
+    assert_string_equal(body_of(v), "abcd");
+    let_go(&v);
+    close_tier(&w, up, 2);
+}
+
 static void a_lost_connection_resumes_all_its_bodies_on_the_next(void **state)
 {
     struct world w;
@@ -420,6 +445,93 @@ static void a_lost_connection_resumes_all_its_bodies_on_the_next(void **state)
     assert_string_equal(body_of(b), "bbbB");
     let_go(&a);
     let_go(&b);
+    close_tier(&w, &up, 1);
+}
+
+static void many_bodies_on_a_lost_connection_are_one_failure(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v[8];
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    for (int i = 0; i < 8; i++) {
+        char key[64];
+
+        (void)snprintf(key, sizeof key, "/live/show/" SESSION "/v0/%d.m4s", i);
+        v[i] = want_media(&w, key);
+    }
+    take_connection(&up);
+    for (int i = 0; i < 8; i++)
+        respond(&up, &up.call[i], "200", "\"e\"", NULL, "ab", false);
+    drop_connection(&up);
+    take_connection(&up);
+    assert_int_equal(up.calls, 16);
+    for (int i = 8; i < 16; i++)
+        respond(&up, &up.call[i], "206", "\"e\"", "bytes 2-9007199254740991/*", "cd", true);
+    up.calls = 0;
+    struct view *next = want_media(&w, SEGMENT(9)); /* the host is not suspected */
+
+    exchange(&up);
+    assert_non_null(strstr(up.call[0].request, SEGMENT(9)));
+    IS(next, FETCHING);
+    let_go(&next);
+    for (int i = 0; i < 8; i++) {
+        IS(v[i], COMPLETE);
+        assert_string_equal(body_of(v[i]), "abcd");
+        let_go(&v[i]);
+    }
+    close_tier(&w, &up, 1);
+}
+
+static void a_lost_connection_that_had_not_answered_is_opened_once_more(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *first, *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    first = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "ok", true);
+    IS(first, COMPLETE);
+    v = want_media(&w, SEGMENT(2));
+    exchange(&up);
+    assert_int_equal(up.calls, 2);
+    drop_connection(&up);
+    IS(v, FETCHING);
+    take_connection(&up);
+    assert_int_equal(up.calls, 3);
+    drop_connection(&up); /* and this time it is a failure */
+    is_negative(v, 502);
+    let_go(&first);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void an_upstream_that_leaves_the_routes_ends_with_its_last_body(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
+    fetch_loop_set_routes(&w.l, NULL);
+    IS(v, STREAMING);
+    go_on(&up, &up.call[0], " world", true);
+    IS(v, COMPLETE);
+    is_closed(&w, up.fd);
+    let_go(&v);
+    v = want_media(&w, SEGMENT(2));
+    settle(&w);
+    is_negative(v, 404);
+    let_go(&v);
     close_tier(&w, &up, 1);
 }
 
@@ -633,6 +745,57 @@ static void an_upstream_that_refuses_is_not_tried_at_once_again(void **state)
     close_tier(&w, &up, 1);
 }
 
+static void an_upstream_that_only_hangs_up_is_not_tried_at_once_again(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    drop_connection(&up); /* before it has answered anything: a certificate it does not like? */
+    is_negative(v, 502);
+    let_go(&v);
+    v = want_media(&w, SEGMENT(2));
+    assert_true(nobody_connects(&w, &up.listen));
+    is_negative(v, 502);
+    let_go(&v);
+    pass_time(&w, 120 * MS_US);
+    v = want_media(&w, SEGMENT(3));
+    take_connection(&up);
+    IS(v, FETCHING);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_body_larger_than_the_window_comes_through(void **state)
+{
+    enum { SIZE = 12 << 20 };
+    struct world w;
+    struct upstream up;
+    struct view *v;
+    char *large = malloc(SIZE + 1);
+
+    (void)state;
+    assert_non_null(large);
+    memset(large, 'x', SIZE);
+    large[SIZE] = '\0';
+    open_tier(&w, &up, 1, "");
+    store_set_limits(w.store, 64 << 20, 32 << 20);
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, large, true);
+    for (int i = 0; i < 1000 && state_of(v) == GOBJ_STREAMING; i++)
+        exchange(&up);
+    IS(v, COMPLETE);
+    assert_true(gobj_now(view_gobj(v)).published == SIZE);
+    let_go(&v);
+    free(large);
+    close_tier(&w, &up, 1);
+}
+
 /* --- what the stream table knows --- */
 
 static struct stream *begin(struct world *w, enum stream_source source)
@@ -740,7 +903,11 @@ int main(void)
         cmocka_unit_test(what_none_of_them_has_is_not_there),
         cmocka_unit_test(one_that_does_not_answer_may_have_it),
         cmocka_unit_test(a_reset_stream_is_resumed_to_its_end),
+        cmocka_unit_test(a_body_that_breaks_again_is_resumed_from_the_next_upstream),
         cmocka_unit_test(a_lost_connection_resumes_all_its_bodies_on_the_next),
+        cmocka_unit_test(many_bodies_on_a_lost_connection_are_one_failure),
+        cmocka_unit_test(a_lost_connection_that_had_not_answered_is_opened_once_more),
+        cmocka_unit_test(an_upstream_that_leaves_the_routes_ends_with_its_last_body),
         cmocka_unit_test(a_request_that_was_refused_is_sent_again_once),
         cmocka_unit_test(a_connection_that_is_wound_up_serves_what_it_has),
         cmocka_unit_test(without_memory_the_rest_is_asked_for_later),
@@ -748,6 +915,8 @@ int main(void)
         cmocka_unit_test(a_fill_that_is_unlinked_resets_its_stream_only),
         cmocka_unit_test(a_bad_head_fails_its_stream_only),
         cmocka_unit_test(an_upstream_that_refuses_is_not_tried_at_once_again),
+        cmocka_unit_test(an_upstream_that_only_hangs_up_is_not_tried_at_once_again),
+        cmocka_unit_test(a_body_larger_than_the_window_comes_through),
         cmocka_unit_test(what_is_announced_and_wanted_is_fetched),
         cmocka_unit_test(a_held_request_is_let_go_in_time),
         cmocka_unit_test(what_is_made_here_is_never_fetched),

@@ -377,7 +377,7 @@ static void *run(void *arg)
 static void three_loops_at_once(void **state)
 {
     const char *acts = getenv("FRESHET_ACTS");
-    unsigned n = acts != NULL ? (unsigned)strtoul(acts, NULL, 10) : 12000;
+    unsigned n = acts != NULL ? (unsigned)strtoul(acts, NULL, 10) : 30000;
     struct store_cfg cfg = { .cap_bytes = 60 * KIB, .object_bytes = 200 * KIB, .ops = &ops };
     unsigned wakes = 0, done = 0;
 
@@ -421,5 +421,6 @@ int main(void)
         cmocka_unit_test(three_loops_at_once),
     };
 
+    cmocka_set_test_filter(getenv("FRESHET_TEST")); /* NULL: all */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

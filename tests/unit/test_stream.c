@@ -649,5 +649,6 @@ int main(void)
         T(a_document_without_memory_leaves_the_old_one),
     };
 
+    cmocka_set_test_filter(getenv("FRESHET_TEST")); /* NULL: all */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
