@@ -56,6 +56,7 @@ packages=(
     libevent-dev libnghttp2-dev libssl-dev libfyaml-dev libjansson-dev node-llhttp
     libavformat-dev libavcodec-dev libavutil-dev ffmpeg
     libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils
+    iproute2
 )
 missing=()
 for p in "${packages[@]}"; do

@@ -5,6 +5,7 @@
 
 #include "core/conf.h"
 #include "daemon/admin.h"
+#include "daemon/box.h"
 
 void cmd_print_json(json_t *j)
 {
@@ -20,11 +21,11 @@ struct conf *cmd_conf(const struct cmd_args *a, FILE *report)
     struct conf *c;
 
     if (a->config == NULL)
-        return conf_defaults(1);
+        return box_conf(a->state_dir, a->runtime_dir, report);
     return conf_load(a->config, 1, &c, report) == ST_OK ? c : NULL;
 }
 
-/* The process is where its configuration says; none given: where the defaults say. */
+/* The process is where its configuration says; none given: where the box's does. */
 static enum st find(const struct cmd_args *a, const char *command, json_t **answer, struct err *err,
                     FILE *report)
 {

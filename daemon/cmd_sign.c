@@ -166,11 +166,13 @@ static int run(const struct cmd_args *a)
 
 const struct cmd cmd_sign = {
     .name = "sign",
-    .takes = CMD_CONFIG | CMD_JSON | CMD_SIGN,
-    .usage = "publish APP/STREAM [--exp WHEN] [--kid KID] [--json] [-c FILE]",
+    .takes = CMD_CONFIG | CMD_DIR | CMD_STATE | CMD_JSON | CMD_SIGN,
+    .usage = "publish APP/STREAM [--exp WHEN] [--kid KID] [--json]\n"
+             "                    [-c FILE | [--state-dir DIR] [--runtime-dir DIR]]",
     .summary = "make a signed publish URL",
     .details =
         "Signs with a key of the configuration's secrets.publish, and prints what to paste into\n"
-        "OBS and ffmpeg. The expiry gates the start of a broadcast, not its end.",
+        "OBS and ffmpeg. The expiry gates the start of a broadcast, not its end.\n"
+        "Without -c: the key that `freshet run` without -c has made.",
     .run = run,
 };

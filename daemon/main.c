@@ -29,6 +29,8 @@ static void print_help(const struct cmd *c)
         (void)fputs("  -c, --config FILE      the configuration of the process\n", stdout);
     if ((c->takes & CMD_DIR) != 0)
         (void)fputs("      --runtime-dir DIR  the runtime_dir of the process\n", stdout);
+    if ((c->takes & CMD_STATE) != 0)
+        (void)fputs("      --state-dir DIR    where keys are kept when there is no FILE\n", stdout);
     if ((c->takes & CMD_SIGN) != 0)
         (void)fputs(
             "      --exp WHEN         24h from now (the default is 24h), a Unix time, or 0: "
@@ -47,13 +49,21 @@ static int complain(const struct cmd *c, const char *what, const char *which)
     return USAGE;
 }
 
+static int alone(const struct cmd *c, const struct cmd_args *a)
+{
+    if ((a->file != NULL) + (a->config != NULL) + (a->runtime_dir != NULL || a->state_dir != NULL) >
+        1)
+        return complain(c, "only one of -c, --runtime-dir and FILE makes sense", NULL);
+    return 0;
+}
+
 static int take_words(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
 {
     if (argc - at != 2)
         return complain(c, "two words are wanted", NULL);
     a->word[0] = argv[at];
     a->word[1] = argv[at + 1];
-    return 0;
+    return alone(c, a);
 }
 
 static int take_file(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
@@ -67,9 +77,7 @@ static int take_file(const struct cmd *c, int argc, char **argv, int at, struct 
     if (at == argc && (c->takes & CMD_FILE) != 0)
         return complain(c, "a file is wanted", NULL);
     a->file = at < argc ? argv[at] : NULL;
-    if ((a->file != NULL) + (a->config != NULL) + (a->runtime_dir != NULL) > 1)
-        return complain(c, "only one of -c, --runtime-dir and FILE makes sense", NULL);
-    return 0;
+    return alone(c, a);
 }
 
 /* Which commands take an option. */
@@ -78,8 +86,9 @@ static const struct takes {
     unsigned flag;
     const char *shown;
 } takes[] = {
-    { 'c', CMD_CONFIG, "-c" },  { 'd', CMD_DIR, "--runtime-dir" }, { 'j', CMD_JSON, NULL },
-    { 'e', CMD_SIGN, "--exp" }, { 'k', CMD_SIGN, "--kid" },
+    { 'c', CMD_CONFIG, "-c" },  { 'd', CMD_DIR, "--runtime-dir" },
+    { 'j', CMD_JSON, NULL },    { 'e', CMD_SIGN, "--exp" },
+    { 'k', CMD_SIGN, "--kid" }, { 's', CMD_STATE, "--state-dir" },
 };
 
 static const struct takes *find_option(int letter)
@@ -105,6 +114,9 @@ static void set_option(struct cmd_args *a, int letter, const char *value)
     case 'k':
         a->kid = value;
         break;
+    case 's':
+        a->state_dir = value;
+        break;
     default:
         a->json = true;
     }
@@ -113,13 +125,12 @@ static void set_option(struct cmd_args *a, int letter, const char *value)
 /* argv[0] is the name of the command. */
 static int run(const struct cmd *c, int argc, char **argv)
 {
-    static const struct option options[] = { { "config", required_argument, NULL, 'c' },
-                                             { "runtime-dir", required_argument, NULL, 'd' },
-                                             { "json", no_argument, NULL, 'j' },
-                                             { "exp", required_argument, NULL, 'e' },
-                                             { "kid", required_argument, NULL, 'k' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' }, { "runtime-dir", required_argument, NULL, 'd' },
+        { "json", no_argument, NULL, 'j' },         { "exp", required_argument, NULL, 'e' },
+        { "kid", required_argument, NULL, 'k' },    { "state-dir", required_argument, NULL, 's' },
+        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
+    };
     struct cmd_args a = { .json = false };
     int o, wrong;
 
