@@ -150,7 +150,7 @@ int main(int argc, char **argv)
                                       .ctx = &s };
     struct ingest *in = ingest_new(&sink);
     struct loop loop;
-    struct conf *conf;
+    struct conf *conf = NULL;
 
     if (s.dir == NULL) {
         (void)fprintf(stderr, "usage: rtmp_sink DIR\n");
