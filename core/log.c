@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,7 @@ struct log {
     _Atomic uint64_t *dropped;
     uint64_t lost; /* refused by the sink and not yet reported */
     int holding;   /* sites with held > 0 */
+    bool unlimited;
     struct site sites[SITES];
     _Atomic uint64_t lines; /* ever put into the ring */
     struct ring_line ring[RING_LINES];
@@ -315,7 +317,7 @@ static bool may_pass(struct log *l, enum log_level level, const char *module, co
 
     if (l->holding > 0)
         sites_end_due(l, now_us);
-    if (level == LOG_DEBUG)
+    if (level == LOG_DEBUG || l->unlimited)
         return true;
     s = site_get(l, fmt, now_us);
     if (s->passed < SITE_BURST) {
@@ -379,6 +381,8 @@ struct log *log_new(struct log_sink *s, const char *name, _Atomic uint64_t *drop
     l->dropped = dropped;
     return l;
 }
+
+void log_unlimited(struct log *l) { l->unlimited = true; }
 
 void log_free(struct log **lp)
 {

@@ -41,6 +41,8 @@ struct log_ctx {
 /* name: in the dump's headings, borrowed. dropped: a counter of the owner, or NULL. */
 struct log *log_new(struct log_sink *s, const char *name, _Atomic uint64_t *dropped);
 void log_free(struct log **lp); /* says what was held back */
+/* For the main thread's log, which no peer can make shout: every line passes. */
+void log_unlimited(struct log *l);
 
 /* l == NULL: silent. module and fmt are literals, both are kept; equal formats may share a site. */
 void log_msg(struct log *l, const struct log_ctx *ctx, enum log_level level, const char *module,

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/log.h"
+#include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/sock.h"
 
@@ -249,6 +251,13 @@ static void post(struct process *p, struct listener *ln,
     }
 }
 
+static void say(const struct process *p, const struct listener *ln, const char *what)
+{
+    log_note(observe_log(p),
+             LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "section", ln->section->name), "url", ln->actual),
+             "listen", "%s", what);
+}
+
 static void commit(struct process *p, void **mine, const struct conf *fresh)
 {
     struct listeners *all = *mine;
@@ -264,7 +273,7 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
             continue;
         }
         *lp = ln->next;
-        process_say(p, CONF_LOG_NOTE, "closed section=%s url=%s", ln->section->name, ln->actual);
+        say(p, ln, "closed");
         remove_file(ln);
         post(p, ln, deliver_close); /* the loops free the sockets */
         ln->n = 0;
@@ -272,7 +281,7 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
     }
     *lp = all->fresh;
     for (struct listener *ln = all->fresh; ln != NULL; ln = ln->next) {
-        process_say(p, CONF_LOG_NOTE, "listening section=%s url=%s", ln->section->name, ln->actual);
+        say(p, ln, "listening");
         post(p, ln, deliver_open);
     }
     all->fresh = NULL;

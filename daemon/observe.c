@@ -24,7 +24,7 @@ struct observe {
     int loops_n;
 };
 
-struct observe *observe_of(struct process *p)
+struct observe *observe_of(const struct process *p)
 {
     for (int i = 0; p->parts != NULL && p->parts[i] != NULL; i++)
         if (p->parts[i] == &observe_part)
@@ -32,7 +32,7 @@ struct observe *observe_of(struct process *p)
     return NULL;
 }
 
-struct log *observe_log(struct process *p)
+struct log *observe_log(const struct process *p)
 {
     struct observe *o = observe_of(p);
 
@@ -81,6 +81,8 @@ static enum st make(struct process *p, void **mine)
         st = make_one(o, i, "loop");
     if (st == ST_OK)
         st = make_one(o, o->loops_n, "main");
+    if (st == ST_OK)
+        log_unlimited(o->logs[o->loops_n]);
     if (st == ST_OK)
         log_dump_on_check(o->logs, o->loops_n + 1);
     return st;
@@ -175,7 +177,7 @@ void observe_count_reload(struct process *p, bool ok)
             1);
 }
 
-void observe_dump(struct process *p)
+void observe_dump(const struct process *p)
 {
     struct observe *o = observe_of(p);
 

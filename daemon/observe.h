@@ -20,14 +20,14 @@
 extern const struct part observe_part;
 
 struct observe;
-struct observe *observe_of(struct process *p);
-struct log *
-observe_log(struct process *p); /* the main thread's; NULL before the part has started */
+struct observe *observe_of(const struct process *p);
+/* The main thread's; NULL before the part has started. */
+struct log *observe_log(const struct process *p);
 
 /* All loops' counters and those given in `now`, which the caller has just filled in. */
 void observe_write_metrics(struct observe *o, struct buf *out, struct metrics *now);
 bool observe_ready(struct observe *o); /* every loop has ticked in the last five seconds */
 void observe_count_reload(struct process *p, bool ok);
-void observe_dump(struct process *p); /* SIGUSR1: the last lines of every log, to stderr */
+void observe_dump(const struct process *p); /* SIGUSR1: the last lines of every log, to stderr */
 
 #endif

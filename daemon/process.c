@@ -1,27 +1,12 @@
 #include "daemon/process.h"
 
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "core/check.h"
 #include "core/clock.h"
-
-void process_say(const struct process *p, enum conf_log_level level, const char *fmt, ...)
-{
-    static const char *const names[] = { "error", "warn", "note", "info", "debug" };
-    char line[1024];
-    va_list ap;
-
-    if (level > p->log_level)
-        return;
-    va_start(ap, fmt);
-    (void)vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    (void)fprintf(stderr, "%s %s\n", names[level], line);
-}
 
 /* ---- all parts, or none ---- */
 
@@ -65,7 +50,6 @@ static void commit_parts(struct process *p, struct conf *fresh)
 {
     const struct conf *before = p->conf;
 
-    p->log_level = fresh->log.level;
     for (int i = 0; p->parts[i] != NULL; i++)
         if (p->parts[i]->commit != NULL)
             p->parts[i]->commit(p, &p->part[i], fresh);
@@ -191,9 +175,7 @@ enum st process_start(struct process *p, const struct part *const *list, struct 
     const struct conf *drop = first;
     enum st st;
 
-    *p = (struct process){ .parts = list,
-                           .started_us = clock_wall_us(),
-                           .log_level = first->log.level };
+    *p = (struct process){ .parts = list, .started_us = clock_wall_us() };
     st = make_loops(p, first);
     if (st == ST_OK)
         st = start_parts_on_loops(p, report);

@@ -34,7 +34,6 @@ struct process {
     struct loop *loop[CONF_LOOPS_MAX];
     int loops_n;   /* initialised */
     int threads_n; /* running */
-    enum conf_log_level log_level;
     int64_t started_us;
 };
 
@@ -52,9 +51,5 @@ MUST_USE enum st process_reload(struct process *p, const char *file, FILE *repor
 
 /* What `freshet check` does after reading the file: every part's check(). */
 MUST_USE enum st process_check(const struct part *const *parts, const struct conf *c, FILE *report);
-
-/* One line to standard error, when the level in force lets it through. */
-void process_say(const struct process *p, enum conf_log_level level, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -11,9 +11,11 @@
 
 #include "core/clock.h"
 #include "core/conf.h"
+#include "core/log.h"
 #include "daemon/admin.h"
 #include "daemon/cmd.h"
 #include "daemon/listeners.h"
+#include "daemon/observe.h"
 #include "daemon/process.h"
 
 struct server {
@@ -45,11 +47,13 @@ static void log_changes(const struct process *p, json_t *list)
         if (json_unpack(one, "{s:s, s:s, s:s, s:s}", "key", &key, "from", &from, "to", &to,
                         "applies", &applies) != 0)
             continue;
+        const struct log_ctx k = { NULL, "key", key, 0 }, f = { &k, "from", from, 0 },
+                             t = { &f, "to", to, 0 };
+
         if (strcmp(applies, "restart") == 0)
-            process_say(p, CONF_LOG_WARN, "needs a restart key=%s from=%s to=%s", key, from, to);
+            log_warn(observe_log(p), &t, "config", "needs a restart");
         else
-            process_say(p, CONF_LOG_NOTE, "changed key=%s from=%s to=%s applies=%s", key, from, to,
-                        applies);
+            log_note(observe_log(p), LOG_CTX_TEXT(&t, "applies", applies), "config", "changed");
     }
 }
 
@@ -61,7 +65,7 @@ static void log_report(const struct process *p, char *report)
     for (char *line = strtok_r(report, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest))
         if (line[0] != ' ')
-            process_say(p, CONF_LOG_ERROR, "reload: %s", line);
+            log_error(observe_log(p), NULL, "config", "%s", line);
 }
 
 static json_t *reload(struct server *s)
@@ -79,10 +83,13 @@ static json_t *reload(struct server *s)
         (void)fputs("the process was started without a configuration file\n", f);
     if (f == NULL || fclose(f) != 0)
         st = ST_ENOMEM;
+    observe_count_reload(p, st == ST_OK);
     if (st == ST_OK) {
         log_changes(p, changes);
-        process_say(p, CONF_LOG_NOTE, "reloaded generation=%llu changed=%zu",
-                    (unsigned long long)p->conf->generation, json_array_size(changes));
+        log_note(observe_log(p),
+                 LOG_CTX_INT(LOG_CTX_INT(NULL, "generation", (int64_t)p->conf->generation),
+                             "changed", (int64_t)json_array_size(changes)),
+                 "config", "reloaded");
         answer = json_pack("{s:b, s:I, s:O}", "ok", 1, "generation",
                            (json_int_t)p->conf->generation, "changed", changes);
     } else {
@@ -90,8 +97,8 @@ static json_t *reload(struct server *s)
                            report != NULL && len > 0 ? report : "out of memory\n");
         if (report != NULL)
             log_report(p, report);
-        process_say(p, CONF_LOG_ERROR, "reload failed, nothing changed generation=%llu",
-                    (unsigned long long)p->conf->generation);
+        log_error(observe_log(p), LOG_CTX_INT(NULL, "generation", (int64_t)p->conf->generation),
+                  "config", "reload failed, nothing changed");
     }
     json_decref(changes);
     free(report);
@@ -185,14 +192,16 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* The last lines of every log, whatever the level in force, then one line that says what we are. */
 static void log_status(struct server *s)
 {
-    json_t *j = status(s);
-    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
+    const struct process *p = &s->process;
+    const struct log_ctx pid = { NULL, "pid", NULL, getpid() },
+                         loops = { &pid, "loops", NULL, p->loops_n };
 
-    process_say(&s->process, CONF_LOG_NOTE, "status %s", text != NULL ? text : "");
-    free(text);
-    json_decref(j);
+    observe_dump(p);
+    log_note(observe_log(p), LOG_CTX_INT(&loops, "generation", (int64_t)p->conf->generation),
+             "daemon", "status");
 }
 
 /* False: the process is to end. */
@@ -209,7 +218,8 @@ static bool take_signal(struct server *s)
             log_status(s);
             break;
         default:
-            process_say(&s->process, CONF_LOG_NOTE, "stopping signal=%u", info.ssi_signo);
+            log_note(observe_log(&s->process), LOG_CTX_INT(NULL, "signal", info.ssi_signo),
+                     "daemon", "stopping");
             return false;
         }
     }
@@ -264,8 +274,10 @@ static int run(const struct cmd_args *a)
         conf_unref(&drop);
     } else {
         if (process_start(&s.process, parts, c, stderr) == ST_OK) {
-            process_say(&s.process, CONF_LOG_NOTE, "ready version=%s loops=%d", FRESHET_VERSION,
-                        s.process.loops_n);
+            log_note(observe_log(&s.process),
+                     LOG_CTX_INT(LOG_CTX_TEXT(NULL, "version", FRESHET_VERSION), "loops",
+                                 s.process.loops_n),
+                     "daemon", "ready");
             serve(&s);
             process_stop(&s.process);
             rc = 0;
@@ -284,6 +296,6 @@ const struct cmd cmd_run = {
     .summary = "run the server in the foreground",
     .details =
         "Without -c: the built-in defaults. Logs to standard error. SIGHUP reads FILE again,\n"
-        "SIGTERM and SIGINT end the process, SIGUSR1 logs its status.",
+        "SIGTERM and SIGINT end the process, SIGUSR1 shows the last lines of its logs.",
     .run = run,
 };

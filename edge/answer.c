@@ -173,8 +173,7 @@ size_t answer_h1(struct front_loop *f, const struct request *r, bool chunked, bo
     if (a->status == 204)
         PUT(&t, "access-control-allow-methods: GET, HEAD, OPTIONS\r\n"
                 "access-control-allow-headers: *\r\naccess-control-max-age: 86400\r\n");
-    if (a->retry_after)
-        PUT(&t, "retry-after: 1\r\n");
+    puts_(&t, a->lines);
     if (!keep_alive)
         PUT(&t, "connection: close\r\n");
     else if (r->head->minor == 0)
@@ -267,7 +266,6 @@ size_t answer_h2(struct front_loop *f, const struct request *r, struct h2_nv *nv
         add(&o, "access-control-allow-headers", "*", false);
         add(&o, "access-control-max-age", "86400", false);
     }
-    if (a->retry_after)
-        add(&o, "retry-after", "1", false);
+    add_lines(&o, a->lines);
     return o.n;
 }

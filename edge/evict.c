@@ -79,9 +79,10 @@ static void evict_one(struct store_loop *sl, struct gobj *o)
 {
     const struct store_cfg *cfg = &sl->store->cfg;
     struct gobj *held = gobj_ref(o);
+    bool replaced = gobj_is_dead(o); /* by another loop: it was only still in the queue */
 
     store_unlink(sl->loop, o);
-    if (cfg->ops->evicted != NULL)
+    if (cfg->ops->evicted != NULL && !replaced)
         cfg->ops->evicted(cfg->ctx, sl->loop, held, true);
     gobj_unref(&held);
 }

@@ -5,7 +5,10 @@
 
 #include "core/check.h"
 #include "edge/fetch_int.h"
+#include "edge/stream.h"
+#include "edge/target.h"
 #include "edge/up_h1.h"
+#include "edge/up_h2.h"
 
 enum { PEER_MAGIC = 0x1ee40b57 };
 
@@ -17,17 +20,19 @@ static void free_peer(struct grave *g)
 {
     struct peer *p = CONTAINER_OF(g, struct peer, grave);
 
+    up_h1_free(&p->h1);
+    up_h2_free(&p->h2);
     routes_unref(&p->routes);
     OBJ_FINI(p, PEER_MAGIC);
     free(p);
 }
 
-/* In no list, and nobody asks it. */
+/* In no list, and nobody asks it. It may be its own connection that told us so: that one is closed
+ * when the turn is over. */
 static void bury_if_unused(struct fetch *f, struct peer *p)
 {
     if (p->listed || p->fills > 0)
         return;
-    up_h1_free(&p->h1);
     loop_bury(f->loop, &p->grave, free_peer);
 }
 
@@ -43,8 +48,11 @@ struct peer *peer_get(struct fetch *f, const struct route_host *host)
             return NULL;
         OBJ_INIT(p, PEER_MAGIC);
         p->host = host;
-        p->h1 = up_h1_new(f->loop, host);
-        if (p->h1 == NULL) {
+        if (host->h2)
+            p->h2 = up_h2_new(f->loop, host);
+        else
+            p->h1 = up_h1_new(f->loop, host);
+        if (p->h1 == NULL && p->h2 == NULL) {
             free(p);
             return NULL;
         }
@@ -141,19 +149,74 @@ unsigned fetch_fills(const struct loop *l) { return fetch_of(l)->n_fills; }
 
 /* --- what the store asks for --- */
 
+/* What is known of a native object without asking upstream. */
+static struct stream_answer where_is(const struct fetch *f, const struct gobj *o)
+{
+    struct stream_answer unknown = { .where = STREAM_UNKNOWN, .source = STREAM_SUBSCRIBED };
+    const char *key = gobj_key(o);
+    char session[STREAM_SESSION_LEN + 1] = "";
+    struct target t;
+
+    if (gobj_kind(o) == GOBJ_OUTSIDE ||
+        target_parse(slice_of(key, strlen(key)), NULL, 0, &t) != ST_OK || t.stream.p == NULL)
+        return unknown;
+    if (t.session.n == STREAM_SESSION_LEN)
+        memcpy(session, t.session.p, STREAM_SESSION_LEN);
+    return stream_where(f->store, key + 1, t.app.n + 1 + t.stream.n,
+                        session[0] != '\0' ? session : NULL, (const char *)t.rep.p, t.rep.n,
+                        t.number);
+}
+
+static void hold_over(struct loop *l, struct timer *t)
+{
+    struct gobj *o = store_timer_gobj(t);
+    struct fetch *f = fetch_of(l);
+
+    if (f != NULL && gobj_now(o).state == GOBJ_EXPECTED)
+        fill_settle(f, o, 404, NULL, fetch_limits(f)->not_found_ttl_us);
+}
+
+/* A request waits for what nobody has announced: so long, and no longer. */
+static void hold(struct fetch *f, struct gobj *o, const struct stream_answer *a)
+{
+    uint64_t most_us = fetch_limits(f)->hold_us;
+    struct timer *t = store_timer(o);
+
+    if (timer_is_set(t))
+        return;
+    if (a->hold_us > 0 && a->hold_us < most_us)
+        most_us = a->hold_us;
+    t->fire = hold_over;
+    timer_set(f->loop, t, loop_now(f->loop) + most_us);
+}
+
 static void want(void *ctx, struct loop *l, struct gobj *o)
 {
     struct fetch *f = fetch_of(l);
+    enum gobj_state state = gobj_now(o).state;
+    struct stream_answer a;
 
     (void)ctx;
-    if (*store_fill(o) != NULL || gobj_now(o).state != GOBJ_FETCHING)
+    if (*store_fill(o) != NULL || (state != GOBJ_FETCHING && state != GOBJ_EXPECTED))
         return;
-    if (f != NULL) {
-        fill_begin(f, o, NULL);
-    } else { /* this loop has stopped fetching */
+    if (f == NULL) { /* this loop has stopped fetching */
+        if (state == GOBJ_EXPECTED)
+            gobj_fetching(o);
         store_unlink(l, o);
         gobj_fail(o);
         store_notify(o);
+        return;
+    }
+    a = where_is(f, o);
+    if (state == GOBJ_EXPECTED && store_was_held(o)) {
+        hold(f, o, &a);
+    } else if (a.source == STREAM_HERE) {
+        if (state == GOBJ_FETCHING) /* what is not here is nowhere; EXPECTED comes by itself */
+            fill_settle(f, o, 404, NULL, fetch_limits(f)->not_found_ttl_us);
+    } else {
+        if (state == GOBJ_EXPECTED)
+            gobj_fetching(o);
+        fill_begin(f, o, NULL);
     }
 }
 

@@ -19,6 +19,7 @@
 #include "edge/upstream.h"
 
 struct up_h1;
+struct up_h2;
 
 /* A server as this loop knows it. */
 struct peer {
@@ -28,7 +29,8 @@ struct peer {
     unsigned fills;        /* that are asking it */
     struct routes *routes; /* holds host */
     const struct route_host *host;
-    struct up_h1 *h1;
+    struct up_h1 *h1; /* one of the two */
+    struct up_h2 *h2;
     struct breaker breaker;
     struct grave grave;
 };
@@ -75,6 +77,8 @@ struct fill {
     bool forget;     /* complete only because the connection ended: not to be kept */
     bool dirty;      /* published and not told */
     unsigned resumes;
+    unsigned rank;    /* native: how far down the list of upstreams we are */
+    int error_status; /* native: one further up has failed so; 0: none */
     uint64_t asked_us;
     uint64_t dry_since_us; /* NO_MEMORY */
     int64_t total;         /* what a 206 says of the whole; -1: nothing */
@@ -109,7 +113,7 @@ struct head_text {
 };
 struct verdict {
     bool shared;
-    uint64_t fresh_until_us;
+    uint64_t fresh_until_us, born_us;
 };
 /* What the object is to say and how long: *h borrows from *t. */
 struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, struct gobj_head *h,

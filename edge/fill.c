@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "edge/fetch_int.h"
 #include "edge/up_h1.h"
+#include "edge/up_h2.h"
 
 enum { FILL_MAGIC = 0x0f111e4a, RESUMES_MAX = 2 };
 #define MEMORY_RETRY_US (50 * MS_US)
@@ -79,11 +80,20 @@ static void release_peer(struct fill *fl)
     peer_put(fl->fetch, &fl->peer);
 }
 
+static enum st start_exchange(struct fill *fl)
+{
+    return fl->peer->host->h2 ? up_h2_start(fl->peer->h2, &fl->x)
+                              : up_h1_start(fl->peer->h1, &fl->x);
+}
+
 static void cancel_exchange(struct fill *fl)
 {
     if (fl->peer == NULL)
         return;
-    up_h1_cancel(&fl->x);
+    if (fl->peer->host->h2)
+        up_h2_cancel(&fl->x);
+    else
+        up_h1_cancel(&fl->x);
     release_peer(fl);
 }
 
@@ -92,10 +102,14 @@ static void drop_exchange(struct fill *fl)
 {
     if (fl->peer == NULL)
         return;
-    up_h1_drop(&fl->x);
+    if (fl->peer->host->h2)
+        up_h2_cancel(&fl->x);
+    else
+        up_h1_drop(&fl->x);
     release_peer(fl);
 }
 
+static void ask(struct fill *fl);
 static void broke(struct fill *fl, enum up_end why);
 static void without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
                          bool is_error);
@@ -117,19 +131,63 @@ static void set_conditions(struct fill *fl)
     }
 }
 
-static const struct route_host *origin_of(const struct fill *fl)
-{
-    const char *app = gobj_key(subject(fl)) + 1;
+static bool is_native(const struct fill *fl) { return gobj_kind(subject(fl)) != GOBJ_OUTSIDE; }
 
-    return fl->fetch->routes != NULL ? routes_origin(fl->fetch->routes, app, strcspn(app, "/?"))
-                                     : NULL;
+/* Whom to ask now; NULL: there is nobody (any more). */
+static const struct route_host *host_of(const struct fill *fl)
+{
+    const struct routes *r = fl->fetch->routes;
+    const char *name = gobj_key(subject(fl)) + 1;
+    size_t app = strcspn(name, "/?");
+    const struct route_host *ranked[ROUTE_UPSTREAMS_MAX];
+    size_t stream;
+
+    if (r == NULL)
+        return NULL;
+    if (!is_native(fl))
+        return routes_origin(r, name, app);
+    stream = name[app] == '/' ? strcspn(name + app + 1, "/?") : 0;
+    if (fl->rank >= routes_rank(r, name, app + 1 + stream, ranked))
+        return NULL;
+    return ranked[fl->rank];
+}
+
+/* The stream may live at an upstream further down. */
+static bool ask_next(struct fill *fl, int error_status)
+{
+    if (!is_native(fl))
+        return false;
+    if (error_status != 0)
+        fl->error_status = error_status;
+    cancel_exchange(fl);
+    fl->rank++;
+    if (host_of(fl) == NULL)
+        return false;
+    ask(fl);
+    return true;
+}
+
+/* The upstream may hold the request until the segment begins. */
+static uint64_t answer_us(const struct fill *fl)
+{
+    const struct conf_edge_limits *lim = fetch_limits(fl->fetch);
+
+    return lim->response_timeout_us + (gobj_kind(subject(fl)) == GOBJ_MEDIA ? lim->hold_us : 0);
+}
+
+/* It has a head, and maybe bytes. */
+static bool has_begun(const struct fill *fl)
+{
+    enum gobj_state state = fl->o != NULL ? gobj_now(fl->o).state : GOBJ_FETCHING;
+
+    return state == GOBJ_STREAMING || state == GOBJ_RESUMING;
 }
 
 static void ask(struct fill *fl)
 {
     struct fetch *f = fl->fetch;
     const struct conf_edge_limits *lim = fetch_limits(f);
-    const struct route_host *host = origin_of(fl);
+    const struct route_host *host = host_of(fl);
     enum st st;
 
     CHECK(fl->peer == NULL);
@@ -142,7 +200,8 @@ static void ask(struct fill *fl)
         broke(fl, UP_END_MEMORY);
         return;
     }
-    if (!breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
+    /* What broke off is asked for at once, as far as the purse allows. */
+    if (!has_begun(fl) && !breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
         release_peer(fl);
         broke(fl, UP_END_CONNECT);
         return;
@@ -150,8 +209,8 @@ static void ask(struct fill *fl)
     fl->unanswered = true;
     fl->asked_us = loop_now(f->loop);
     set_conditions(fl);
-    enter(fl, FILL_ASKING, lim->connect_timeout_us + lim->response_timeout_us);
-    st = up_h1_start(fl->peer->h1, &fl->x);
+    enter(fl, FILL_ASKING, lim->connect_timeout_us + answer_us(fl));
+    st = start_exchange(fl);
     if (st == ST_ELIMIT) {
         FETCH_COUNT(f, limit_hits[METRIC_LIMIT_PENDING_LOOKUPS]);
         release_peer(fl);
@@ -215,7 +274,9 @@ void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_
         return;
     }
     store_notify(o);
-    if (!gobj_is_dead(o))
+    if (ttl_us == 0)
+        store_unlink(f->loop, o); /* a timer would come a turn too late */
+    else
         store_unlink_at(f->loop, o, loop_now(f->loop) + ttl_us);
 }
 
@@ -325,6 +386,12 @@ static void body_failed(struct fill *fl, enum up_end why)
     gobj_unref(&o);
 }
 
+/* Without memory for as long as a body may stand still. */
+static bool is_dry(const struct fill *fl)
+{
+    return loop_now(loop_of(fl)) - fl->dry_since_us >= fetch_limits(fl->fetch)->fill_stall_us;
+}
+
 static bool may_resume(struct fill *fl, enum up_end why)
 {
     if (why == UP_END_SIZE || why == UP_END_MEMORY || why == UP_END_PROTOCOL)
@@ -334,18 +401,31 @@ static bool may_resume(struct fill *fl, enum up_end why)
     return purse_spend(&fl->fetch->purse);
 }
 
-static void broke_in_body(struct fill *fl, enum up_end why)
+static void resume(struct fill *fl)
 {
-    if (!may_resume(fl, why)) {
-        body_failed(fl, why);
-        return;
-    }
-    fl->resumes++;
     if (gobj_now(fl->o).state == GOBJ_STREAMING) {
         gobj_resuming(fl->o);
         store_notify(fl->o);
     }
     ask(fl);
+}
+
+static void broke_in_body(struct fill *fl, enum up_end why)
+{
+    if (why == UP_END_MEMORY && fl->phase == FILL_NO_MEMORY && !is_dry(fl) &&
+        is_strong(gobj_head(fl->o)->etag))
+        return; /* the carrier could not wait; when there is memory the rest is asked for */
+    if (!may_resume(fl, why)) {
+        body_failed(fl, why);
+        return;
+    }
+    fl->resumes++;
+    if (is_native(fl) && fl->resumes == RESUMES_MAX) { /* another one may have it too */
+        fl->rank++;
+        if (host_of(fl) == NULL)
+            fl->rank--;
+    }
+    resume(fl);
 }
 
 /* The exchange is over, or never was. */
@@ -356,16 +436,20 @@ static void broke(struct fill *fl, enum up_end why)
 
     if (fl->unanswered)
         FETCH_COUNT(f, upstream_requests[METRIC_UPSTREAM_ERROR]);
-    if (fl->peer != NULL && ends[why].fault)
+    /* A connection of ours that is lost breaks many bodies, and fails once: when it is to be opened
+     * again. */
+    if (fl->peer != NULL && ends[why].fault && (fl->unanswered || !fl->peer->host->h2))
         judge_peer(fl, false);
     cancel_exchange(fl);
-    if (fl->o != NULL && gobj_now(fl->o).state != GOBJ_FETCHING) {
+    if (has_begun(fl)) {
         broke_in_body(fl, why);
         return;
     }
-    FETCH_COUNT(f, cache_fill_errors[ends[why].metric]);
     log_warn(f->loop->log, LOG_CTX_TEXT(NULL, "object", gobj_key(subject(fl))), "fetch",
              "no answer: %s", ends[why].text);
+    if (ask_next(fl, status))
+        return;
+    FETCH_COUNT(f, cache_fill_errors[ends[why].metric]);
     without_body(fl, status, why == UP_END_MEMORY ? "1" : NULL, error_ttl_us(f), true);
 }
 
@@ -386,6 +470,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     drop_exchange(fl);
     if (fl->stale != NULL) {
         gobj_freshen(fl->stale, v.fresh_until_us);
+        gobj_reborn(fl->stale, v.born_us);
         if (!v.shared) {
             drop_stale(fl);
             return;
@@ -398,6 +483,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     if (gobj_adopt_prior(o, v.fresh_until_us) != ST_OK) {
         fail_object(f->loop, o);
     } else {
+        gobj_reborn(o, v.born_us);
         store_notify(o);
         store_completed(f->loop, o);
         if (!v.shared)
@@ -458,6 +544,22 @@ static void start_body(struct fill *fl, const struct http_reply *r)
     }
 }
 
+/* 404 or 410. Only when all have said so a stream is not there: one that does not answer may have
+ * it. */
+static void missing(struct fill *fl, const struct http_reply *r)
+{
+    int status = r->status;
+    uint64_t ttl_us = head_negative_us(fl, r);
+
+    drop_exchange(fl);
+    if (ask_next(fl, 0))
+        return;
+    if (fl->error_status != 0)
+        without_body(fl, fl->error_status, NULL, error_ttl_us(fl->fetch), true);
+    else
+        without_body(fl, status, NULL, ttl_us, false);
+}
+
 /* Any other answer without a body of use: the status is passed on. */
 static void refused(struct fill *fl, const struct http_reply *r)
 {
@@ -467,6 +569,8 @@ static void refused(struct fill *fl, const struct http_reply *r)
     int status = r->status >= 400 ? r->status : 502;
 
     drop_exchange(fl);
+    if (ask_next(fl, status))
+        return;
     FETCH_COUNT(f, cache_fill_errors[METRIC_FILL_ERROR_STATUS]);
     without_body(fl, status, or_null(retry_after), error_ttl_us(f), status >= 500);
 }
@@ -504,7 +608,7 @@ static void on_sent(struct up_exchange *x)
     struct fill *fl = fill_of(x);
 
     fl->asked_us = loop_now(loop_of(fl));
-    enter(fl, FILL_ASKING, fetch_limits(fl->fetch)->response_timeout_us);
+    enter(fl, FILL_ASKING, answer_us(fl));
 }
 
 static void on_head(struct up_exchange *x, const struct http_reply *r)
@@ -521,10 +625,7 @@ static void on_head(struct up_exchange *x, const struct http_reply *r)
     } else if (r->status == 200 || r->status == 203 || r->status == 204 || is_redirect(r->status)) {
         start_body(fl, r);
     } else if (r->status == 404 || r->status == 410) {
-        uint64_t ttl = head_negative_us(fl, r);
-
-        drop_exchange(fl);
-        without_body(fl, r->status, NULL, ttl, false);
+        missing(fl, r);
     } else {
         refused(fl, r);
     }
@@ -594,14 +695,18 @@ static const struct up_sink sink = {
 
 static void try_for_memory(struct fill *fl)
 {
-    uint64_t dry_us = loop_now(loop_of(fl)) - fl->dry_since_us;
+    void *p;
+    size_t cap;
 
-    if (dry_us >= fetch_limits(fl->fetch)->fill_stall_us) {
+    if (is_dry(fl)) {
         broke(fl, UP_END_MEMORY);
         return;
     }
     set_timer(fl, MEMORY_RETRY_US);
-    up_h1_resume(&fl->x);
+    if (fl->peer != NULL)
+        up_h1_resume(&fl->x);
+    else if (gobj_reserve(fl->o, &p, &cap) == ST_OK)
+        resume(fl);
 }
 
 static void on_timer(struct loop *l, struct timer *t)

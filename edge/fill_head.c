@@ -90,14 +90,15 @@ struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, 
         .born_us = now > p.age_us ? now - p.age_us : 0,
         .swr_us = p.while_revalidate_us,
         .sie_us = p.if_error_us,
-        .shared = p.refusal == CACHE_REFUSED_NONE,
+        /* One that is stale at once and has no validator may still be joined while it fills. */
+        .shared = p.refusal == CACHE_REFUSED_NONE || p.refusal == CACHE_REFUSED_USELESS,
         .has_age = kind_of(fl) == GOBJ_OUTSIDE,
     };
     if (kind_of(fl) == GOBJ_MEDIA) { /* named once, never changed */
         h->shared = true;
-        return (struct verdict){ true, UINT64_MAX };
+        return (struct verdict){ true, UINT64_MAX, h->born_us };
     }
-    return (struct verdict){ h->shared, now + p.fresh_us };
+    return (struct verdict){ h->shared, now + p.fresh_us, h->born_us };
 }
 
 /* A field that a 304 leaves out is as it was. */
@@ -115,6 +116,7 @@ struct verdict head_of_validation(const struct fill *fl, const struct http_reply
     const struct gobj_head *h = gobj_head(old);
     struct http_reply now_200;
     struct cache_policy p;
+    uint64_t now = loop_now(fl->fetch->loop), born;
 
     http_reply_init(&now_200, r->major, r->minor, 200);
     now_200.set_cookie = r->set_cookie;
@@ -126,10 +128,10 @@ struct verdict head_of_validation(const struct fill *fl, const struct http_reply
     inherit(&now_200, HTTP_REPLY_EXPIRES, r, "");
     inherit(&now_200, HTTP_REPLY_VARY, r, "");
     p = policy_of(fl, &now_200);
+    born = now > p.age_us ? now - p.age_us : 0;
     if (kind_of(fl) == GOBJ_MEDIA)
-        return (struct verdict){ true, UINT64_MAX };
-    return (struct verdict){ p.refusal == CACHE_REFUSED_NONE,
-                             loop_now(fl->fetch->loop) + p.fresh_us };
+        return (struct verdict){ true, UINT64_MAX, born };
+    return (struct verdict){ p.refusal == CACHE_REFUSED_NONE, now + p.fresh_us, born };
 }
 
 uint64_t head_negative_us(const struct fill *fl, const struct http_reply *r)

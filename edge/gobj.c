@@ -55,6 +55,7 @@ struct gobj *gobj_new(struct store *s, const char *key, size_t len, uint64_t has
     atomic_init(&o->published, 0);
     o->vouched_us = UINT64_MAX;
     atomic_init(&o->fresh_until_us, UINT64_MAX);
+    atomic_init(&o->born_us, 0);
     atomic_init(&o->dead, false);
     atomic_init(&o->first, NULL);
     o->key_len = (uint32_t)len;
@@ -142,6 +143,16 @@ uint64_t gobj_fresh_until(const struct gobj *o)
 
 uint64_t gobj_vouched_until(const struct gobj *o) { return o->vouched_us; }
 
+uint64_t gobj_born(const struct gobj *o)
+{
+    return atomic_load_explicit(&o->born_us, memory_order_relaxed);
+}
+
+void gobj_reborn(struct gobj *o, uint64_t born_us)
+{
+    atomic_store_explicit(&o->born_us, born_us, memory_order_relaxed);
+}
+
 void gobj_freshen(struct gobj *o, uint64_t fresh_until_us)
 {
     o->vouched_us = fresh_until_us;
@@ -175,6 +186,7 @@ static enum st set_head(struct gobj *o, const struct gobj_head *h)
         return ST_ENOMEM;
     o->head_text = at;
     o->head = *h;
+    gobj_reborn(o, h->born_us);
     o->head.etag = put_text(&at, h->etag);
     o->head.content_type = put_text(&at, h->content_type);
     o->head.cache_control = put_text(&at, h->cache_control);
@@ -218,6 +230,7 @@ enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us)
     enum st st = set_head(o, &h);
     if (st != ST_OK)
         return st;
+    gobj_reborn(o, gobj_born(prior));
     store_settle_prior(o);
     if (!prior->owns_chunks) { /* no chains: hold the one that has the bytes */
         o->prior = gobj_ref(prior->prior);

@@ -62,7 +62,7 @@ struct gobj_head {
     const char *cache_control; /* passed on to the client */
     const char *last_modified;
     const char *fields;      /* further header lines, "name: value\r\n" each, names lower case */
-    uint64_t born_us;        /* monotonic: arrival of the response, less its Age */
+    uint64_t born_us;        /* monotonic: arrival of the response, less its Age; gobj_born() */
     uint64_t swr_us, sie_us; /* stale-while-revalidate, stale-if-error */
     bool shared;             /* false: answers only those who were waiting, is never a hit */
     bool has_age;            /* send Age: it came from an outside origin */
@@ -86,6 +86,8 @@ enum gobj_kind gobj_kind(const struct gobj *o);
 unsigned gobj_home(const struct gobj *o);                /* index of the loop that writes it */
 const struct gobj_head *gobj_head(const struct gobj *o); /* only from STREAMING or NEGATIVE on */
 
+/* What Age counts from: born_us of the head, or of the last 304. */
+uint64_t gobj_born(const struct gobj *o);
 /* Monotonic time until which a COMPLETE object may be served without asking; moves with a 304. */
 uint64_t gobj_fresh_until(const struct gobj *o);
 /* The same, as the origin said; the above may be later while stale-if-error is used. Home loop. */
@@ -104,8 +106,9 @@ void gobj_resumed(struct gobj *o);
 void gobj_fail(struct gobj *o);
 MUST_USE enum st gobj_negative(struct gobj *o, const struct gobj_head *h);
 void gobj_freshen(struct gobj *o, uint64_t fresh_until_us);
+void gobj_reborn(struct gobj *o, uint64_t born_us);
 /* A FETCHING object that replaced a stale one takes its body and head: the origin said that it is
- * still good (304), or said nothing of use (stale-if-error). The head's born_us is the old one. */
+ * still good (304), or said nothing of use (stale-if-error). It is as old as the stale one. */
 MUST_USE enum st gobj_adopt_prior(struct gobj *o, uint64_t fresh_until_us);
 MUST_USE enum st gobj_adopt_stale(struct gobj *o, uint64_t fresh_until_us);
 struct gobj *gobj_prior(const struct gobj *o); /* borrowed; NULL: none */

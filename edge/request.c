@@ -153,12 +153,14 @@ static const char *reason_text(int status)
 
 static void answer_error(struct request *r, int status)
 {
+    static const char retry_soon[] = "retry-after: 1\r\n";
     char text[96];
     int n = snprintf(text, sizeof text, "%d %s\n", status, reason_text(status));
 
     if (status == 405)
         r->answer.allow = "GET, HEAD, OPTIONS";
-    r->answer.retry_after = status == 503;
+    if (status == 503 && r->answer.lines[0] == '\0')
+        memcpy(r->answer.lines, retry_soon, sizeof retry_soon);
     answer_blob(r, status, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
 }
 
@@ -244,12 +246,14 @@ static bool not_modified(const struct request *r, const struct gobj_head *h)
 
 static void answer_from(struct request *r, const struct gobj_head *h)
 {
+    uint64_t born = gobj_born(view_gobj(r->view));
+
     r->answer.head = h;
     r->answer.status = h->status;
     r->answer.type = h->content_type;
     r->answer.cache_control = h->cache_control;
-    if (h->has_age && loop_now(r->front->loop) > h->born_us)
-        r->answer.age_s = (loop_now(r->front->loop) - h->born_us) / SEC_US;
+    if (h->has_age && loop_now(r->front->loop) > born)
+        r->answer.age_s = (loop_now(r->front->loop) - born) / SEC_US;
 }
 
 /* True: waits. */
@@ -283,6 +287,8 @@ static void answer_negative(struct request *r)
     const struct gobj_head *h = gobj_head(view_gobj(r->view));
 
     r->result = METRIC_CACHE_NEGATIVE;
+    if (strlen(h->fields) < sizeof r->answer.lines)
+        memcpy(r->answer.lines, h->fields, strlen(h->fields) + 1);
     answer_error(r, h->status); /* lets go of the view */
     own_unref(&held);
 }

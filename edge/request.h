@@ -52,9 +52,9 @@ struct answer {
     bool no_body;     /* HEAD, 204, 304: the headers of a body, but none */
     const char *type; /* content-type, "" for none */
     const char *cache_control;
-    const char *allow; /* 405, OPTIONS */
-    bool retry_after;
+    const char *allow;            /* 405, OPTIONS */
     char content_range[80];       /* "" for none */
+    char lines[64];               /* further ones, as in struct gobj_head; "" for none */
     const struct gobj_head *head; /* of the object it comes from, or NULL */
     uint64_t age_s;
 };

@@ -8,12 +8,14 @@
  *           its reference under it. A loop takes it once per object; later hits use its view.
  * Order     insert < start < append* < complete|fail; unlink at any time. Each change is told with
  *           store_notify(): one letter per view, one eventfd write per loop at most.
- * Owner     daemon/ makes the store before the loops start. At the end each loop lets go of its
- *           requests and fills, calls store_loop_stop() and ends; when all threads are joined,
- *           loop_turn_nowait() on each loop delivers the letters that are left (they hold
- *           references), then store_free(), then loop_fini().
+ * Owner     daemon/ makes the store before the loops start. At the end each thread, when its
+ *           loop_run() has returned, lets go of its requests and fills and calls
+ *           store_loop_stop(). When all threads are joined, loop_turn_nowait() on each loop
+ *           delivers the letters that are left (they hold references); then store_free(), then
+ *           loop_fini().
  * Thread    said per function.
- * Errors    store_open: ENOMEM, ENOENT (STORE_NONE).
+ * Errors    store_open: ENOMEM, ENOENT (STORE_NONE); store_expect: ENOMEM. How many may be asked
+ *           for at once is the asker's limit.
  * Tests     tests/unit/test_store_model.c (every rule of the growing object)
  */
 #ifndef EDGE_STORE_H
@@ -36,13 +38,12 @@ enum { STORE_LOOPS_MAX = 256 };
 
 /* What the store asks of its owner; called on the object's home loop. */
 struct store_ops {
-    /* Somebody wants o: FETCHING, once, just inserted (gobj_prior(o): revalidate that), or
-     * EXPECTED and listed, perhaps more than once. A FETCHING one may be dead by now: those who
-     * wait for it still need an answer. */
+    /* Somebody wants o: FETCHING, just inserted (gobj_prior(o): revalidate that), or EXPECTED and
+     * listed. Not while store_fill() is set; an EXPECTED one without a fill perhaps more than
+     * once. A FETCHING one may be dead by now: those who wait for it still need an answer. */
     void (*want)(void *ctx, struct loop *l, struct gobj *o);
-    /* A COMPLETE object is past its freshness and was served stale: ask upstream meanwhile. Comes
-     * again for every stale hit until gobj_freshen(): one that is under way is the caller's to
-     * know (store_fill()). */
+    /* A COMPLETE object is past its freshness and was served stale: ask upstream meanwhile. Not
+     * while store_fill() is set. */
     void (*refresh)(void *ctx, struct loop *l, struct gobj *o);
     /* The fill of o must end: o was unlinked while it was under way. Clears store_fill(). */
     void (*unlinked)(void *ctx, struct loop *l, struct gobj *o);
@@ -60,7 +61,8 @@ struct store *store_new(const struct store_cfg *cfg, struct mem_pool *pool,
                         struct loop *const *loops, unsigned n_loops);
 void store_free(struct store **sp); /* after every store_loop_stop() */
 MUST_USE enum st store_loop_start(struct store *s, struct loop *l); /* before the thread runs */
-void store_loop_stop(struct loop *l); /* on the loop, at its end: frees its views */
+/* In the loop's thread, after loop_run() has returned: frees its views. */
+void store_loop_stop(struct loop *l);
 void store_set_limits(struct store *s, uint64_t cap_bytes, uint64_t object_bytes); /* any thread */
 
 /* --- any thread --- */

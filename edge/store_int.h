@@ -58,6 +58,7 @@ struct gobj {
     alignas(64) _Atomic uint32_t state; /* (A) enum gobj_state; written by the home loop */
     _Atomic uint64_t published;         /* (A) */
     _Atomic uint64_t fresh_until_us;    /* (A) */
+    _Atomic uint64_t born_us;           /* (A) */
     atomic_bool dead;                   /* (A) unlinked */
     _Atomic(struct chunk *) first;      /* (A) */
     uint32_t key_len;                   /* (I) */

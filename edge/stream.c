@@ -646,10 +646,12 @@ void stream_expire(struct loop *l, struct stream *st, const char *rep, uint64_t 
     uint64_t from;
 
     CHECK(st->home == (unsigned)l->index);
-    if (r == NULL || !r->any || first <= r->first)
+    if (r == NULL || !r->any)
         return;
     if (first > r->latest + 1)
         first = r->latest + 1;
+    if (first <= r->first)
+        return;
     from = r->first;
     sh = lock_stream(st); /* first the answer 410, then the objects go */
     r->first = first;

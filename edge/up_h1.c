@@ -348,6 +348,7 @@ static void take_left(struct conn *c)
 
 static void whole(struct conn *c, const struct http1_event *ev)
 {
+    struct up_h1 *p = c->pool;
     struct up_exchange *x = take_exchange(c);
     bool keep = ev->reusable && c->in_at == c->in_n && c->sent == c->request.len;
 
@@ -357,6 +358,7 @@ static void whole(struct conn *c, const struct http1_event *ev)
         close_conn(c);
     if (x != NULL)
         x->sink->end(x, ev->kind == HTTP1_END ? UP_END_WHOLE : UP_END_CLOSED);
+    serve_queue(p);
 }
 
 static void on_body(struct conn *c, struct slice bytes)

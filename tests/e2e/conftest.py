@@ -7,11 +7,19 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
+import urllib.error
+import urllib.request
 
+import openmetrics
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FRESHET = os.environ.get("FRESHET_BIN", str(ROOT / "build/dev/freshet"))
+BUILD = os.environ.get("FRESHET_BUILD", "")  # release, asan, ...: what may be asked of its speed
+LOAD = pathlib.Path(
+    os.environ.get("FRESHET_LOAD_BIN", pathlib.Path(FRESHET).resolve().parent / "tests/load")
+)
 PATIENCE = float(os.environ.get("FRESHET_TEST_PATIENCE", "20"))  # seconds, for anything
 
 
@@ -110,13 +118,16 @@ class Freshet:
         self._reader.join(PATIENCE)
         return status
 
-    def kill(self):
-        """However it stands: this process, and no other."""
-        if self.proc.poll() is None:
+    def end(self):
+        """If it still runs, it ends in good order: 0. Else None: how it ended, a test has said."""
+        try:
+            return self.stop() if self.proc.poll() is None else None
+        except subprocess.TimeoutExpired:
             self.proc.kill()
-        self.proc.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        self.proc.stderr.close()
+            self.wait()
+            return "it hangs"
+        finally:
+            self.proc.stderr.close()
 
 
 @pytest.fixture
@@ -138,8 +149,91 @@ def launch(short_dir):
         return started[-1]
 
     yield go
+    # a sanitizer says what it has found at the end, and by the exit status
+    ends = [(one, one.end()) for one in started]
+    for one, status in ends:
+        assert status in (None, 0), f"exit {status}:\n" + "\n".join(one.log)
+
+
+class Origin:
+    """A slow_origin (tests/load/script.h tells what its URLs can ask for)."""
+
+    def __init__(self):
+        self.proc = subprocess.Popen(
+            [LOAD / "slow_origin", "--with-parent"], stdout=subprocess.PIPE, text=True
+        )
+        self.url = self.proc.stdout.readline().strip()
+
+    def ask(self, page):
+        return get(self.url + page)[2]
+
+    def stats(self, path):
+        """The counts for a path (without the query); all of them 0 when it was never asked for."""
+        none = {"requests": 0, "done": 0, "aborted": 0, "ranges": 0}
+        return json.loads(self.ask("/__stats"))["paths"].get(path, none)
+
+    def stop(self):
+        self.proc.terminate()
+        assert self.proc.wait(PATIENCE) == 0
+        self.proc.stdout.close()
+
+
+@pytest.fixture
+def slow_origin():
+    """slow_origin() -> an Origin; one more each time."""
+    started = []
+
+    def go():
+        started.append(Origin())
+        return started[-1]
+
+    yield go
     for one in started:
-        one.kill()
+        one.stop()
+
+
+def get(url, **headers):
+    """status, headers, body; an HTTP error is an answer too."""
+    req = urllib.request.Request(url, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    try:
+        with urllib.request.urlopen(req, timeout=PATIENCE) as r:
+            return r.status, r.headers, r.read()
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers, e.read()
+
+
+def crowd_start(url, *args):
+    """Many clients at once (tests/load/crowd.c), in the background."""
+    return subprocess.Popen(
+        [LOAD / "crowd", "--url", url, "--timeout", "60000", *map(str, args)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def crowd_end(proc, rc=0):
+    """What they saw."""
+    out, _ = proc.communicate(timeout=90)
+    assert proc.returncode == rc, out
+    return json.loads(out)
+
+
+def crowd(url, *args, rc=0):
+    return crowd_end(crowd_start(url, *args), rc)
+
+
+def metric(f, name, **labels):
+    """One sample of the metrics of f; 0 when the series is not shown."""
+    (admin,) = f.urls("admin.listen")
+    series = openmetrics.parse(get(admin + "/metrics")[2].decode())
+    return series.get((name, frozenset(labels.items())), 0)
+
+
+def wait_for(true):
+    """Asks again and again, for as long as a test has patience."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
 
 
 QUIET = 'admin: {listen: ["127.0.0.1:0"]}\nloops: 2\n'  # what every test box needs

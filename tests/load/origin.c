@@ -273,9 +273,9 @@ static bool waited_enough(struct server *s, struct conn *c)
 {
     if (c->wait_n > 0) {
         const struct tally *t = tally_find(&s->tallies, c->wait_path, strlen(c->wait_path));
-        const void *field = (const char *)t + c->wait_field;
+        const void *field = t != NULL ? (const char *)t + c->wait_field : NULL;
 
-        return t != NULL && *(const uint64_t *)field >= c->wait_n;
+        return field != NULL && *(const uint64_t *)field >= c->wait_n;
     }
     if (c->due_us > 0 && clock_mono_us() < c->due_us)
         return false;

@@ -82,6 +82,8 @@ static inline void note_plain(int is_flag)
 #else
     #define atomic_load_explicit(p, mo) (note_plain(IS_FLAG(p)), __atomic_load_n(p, mo))
     #define atomic_store_explicit(p, v, mo) (note_plain(IS_FLAG(p)), __atomic_store_n(p, v, mo))
+    #undef atomic_init
+    #define atomic_init(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 #endif
 #define mailbox_push(mb, m) count_push(mb, m)
 #define mailbox_signal(mb) count_signal(mb)
@@ -306,10 +308,7 @@ static inline void on_refresh(void *ctx, struct loop *l, struct gobj *o)
     assert_ptr_equal(ctx, &w);
     assert_ptr_equal(l, home_loop(o));
     assert_int_equal(gobj_now(o).state, GOBJ_COMPLETE);
-    assert_false(gobj_is_dead(o));
-    if (o->fill != NULL)
-        return;
-    w.refreshes++;
+    w.refreshes++; /* another loop may replace it at this moment: then on_unlinked() follows */
     (void)fill_new(o);
 }
 
@@ -362,23 +361,25 @@ static inline void world_begin(uint64_t cap_bytes, uint64_t object_bytes, uint64
 
 static inline void turn(int loop) { assert_int_equal(loop_turn_nowait(&w.loop[loop]), ST_OK); }
 
-static inline bool world_is_quiet(void)
+static inline bool loop_is_quiet(const struct loop *l)
 {
-    for (int i = 0; i < WORLD_LOOPS; i++)
-        if (atomic_load(&w.loop[i].mailbox.newest) != NULL || w.loop[i].graves != NULL)
-            return false;
-    return true;
+    return atomic_load(&l->mailbox.newest) == NULL && l->graves == NULL;
 }
 
+/* Turns the loops that have letters or graves until none has. */
 static inline void settle(void)
 {
-    unsigned rounds = 0;
+    unsigned quiet = 0;
 
-    do {
-        for (int i = 0; i < WORLD_LOOPS; i++)
-            turn(i);
-        assert_true(rounds++ < 100);
-    } while (!world_is_quiet());
+    for (int i = 0; quiet < WORLD_LOOPS; i++) {
+        assert_true(i < 300);
+        if (loop_is_quiet(&w.loop[i % WORLD_LOOPS])) {
+            quiet++;
+            continue;
+        }
+        quiet = 0;
+        turn(i % WORLD_LOOPS);
+    }
 }
 
 static inline void pass_time(uint64_t us)
@@ -481,7 +482,10 @@ static inline void publish(const char *key, unsigned home, enum gobj_kind kind, 
 
     assert_non_null(o);
     object_start(o, &id, (int64_t)n, fresh_us);
-    assert_int_equal(object_append(o, id, n), ST_OK);
+    if (object_append(o, id, n) != ST_OK) { /* the cap: the old version stays */
+        gobj_unref(&o);
+        return;
+    }
     object_complete(o, id);
     store_publish(&w.loop[home], o);
     store_completed(&w.loop[home], o);
@@ -642,7 +646,8 @@ static inline void assert_not_forgotten(const struct reader *r)
     if (r->outcome != WAITING)
         return;
     now = gobj_now(view_gobj(r->v));
-    assert_int_equal(now.state, r->seen.state);
+    if (!(r->seen.state == GOBJ_EXPECTED && now.state == GOBJ_FETCHING)) /* nothing to see */
+        assert_int_equal(now.state, r->seen.state);
     assert_int_equal(now.published, r->seen.published);
     assert_false(now.state == GOBJ_EXPECTED && gobj_is_dead(view_gobj(r->v)));
 }

@@ -394,10 +394,31 @@ static void a_body_that_stands_still_is_given_up(void **state)
     world_close(&w);
 }
 
+static void an_answer_that_says_nothing_is_joined_while_it_fills(void **state)
+{
+    struct world w;
+    struct view *v, *joined;
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+    IS(v, STREAMING);
+    joined = want(&w, "/vod/a");
+    assert_ptr_equal(v, joined);
+    say(&w, fd, "lo");
+    IS(v, COMPLETE);
+    assert_true(gobj_fresh_until(view_gobj(v)) <= clock_mono_us()); /* asked again next time */
+    let_go(&v);
+    let_go(&joined);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
 static void an_answer_that_is_somebodys_is_not_shared(void **state)
 {
     static const char *const heads[] = { "Set-Cookie: a=b\r\n", "Cache-Control: private\r\n",
-                                         "Cache-Control: no-store\r\n", "Vary: Cookie\r\n", "" };
+                                         "Cache-Control: no-store\r\n", "Vary: Cookie\r\n" };
 
     (void)state;
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
@@ -587,7 +608,7 @@ static void a_connection_is_used_again(void **state)
 {
     struct world w;
     struct view *v;
-    int fd;
+    int fd = -1;
 
     (void)state;
     world_open(&w, "");
@@ -690,6 +711,52 @@ static void no_more_connections_than_allowed_and_no_longer_queue(void **state)
     world_close(&w);
 }
 
+static void what_comes_before_the_request_is_no_answer(void **state)
+{
+    struct world w;
+    struct view *v;
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, "/vod/a", &fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    let_go(&v);
+    v = want(&w, "/vod/b"); /* its letter is read before what now comes on the idle connection */
+    say(&w, fd, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: \"e\"\r\n\r\nevil");
+    other = accept_one(&w, &w.origin);
+    (void)read_request(&w, other);
+    IS(v, FETCHING);
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    world_close(&w);
+}
+
+static void a_connection_that_closes_makes_room_for_the_next(void **state)
+{
+    struct world w;
+    struct view *v, *next;
+    int fd;
+
+    (void)state;
+    world_open(&w, "    upstream_connections: 1\n");
+    v = want(&w, "/vod/a");
+    next = want(&w, "/vod/b");
+    fd = accept_one(&w, &w.origin);
+    (void)read_request(&w, fd);
+    say(&w, fd,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\nETag: \"e\"\r\n\r\nok");
+    IS(v, COMPLETE);
+    hang_up(&w, &fd);
+    fd = accept_one(&w, &w.origin);
+    assert_non_null(strstr(read_request(&w, fd), "GET /vod/b "));
+    let_go(&v);
+    let_go(&next);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
 static void a_long_page_nobody_wants_costs_the_connection(void **state)
 {
     struct world w;
@@ -703,6 +770,19 @@ static void a_long_page_nobody_wants_costs_the_connection(void **state)
     is_closed(&w, fd);
     let_go(&v);
     hang_up(&w, &fd);
+    char *page = malloc(70001);
+
+    assert_non_null(page);
+    memset(page, 'x', 70000);
+    page[70000] = '\0';
+    v = answer(&w, "/vod/c", &fd,
+               "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n");
+    is_negative(v, 404);
+    say(&w, fd, page); /* it did not say how long it would be */
+    is_closed(&w, fd);
+    let_go(&v);
+    hang_up(&w, &fd);
+    free(page);
     v = answer(&w, "/vod/b", &fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n");
     pass_time(&w, 1500 * MS_US); /* drained for a while */
     assert_int_equal(recv(fd, &(char){ 0 }, 1, 0), -1);
@@ -747,6 +827,73 @@ static void an_origin_that_keeps_failing_is_left_alone(void **state)
     let_go(&other);
     v = want(&w, "/vod/u");
     (void)read_request(&w, fd); /* and then all are */
+    let_go(&v);
+    hang_up(&w, &fd);
+    world_close(&w);
+}
+
+static void a_trial_that_is_given_up_is_not_the_last(void **state)
+{
+    struct world w;
+    struct view *v;
+    char key[16];
+    int fd, other;
+
+    (void)state;
+    world_open(&w, "");
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(key, sizeof key, "/vod/%d", i);
+        v = answer(&w, key, &fd,
+                   "HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let_go(&v);
+        hang_up(&w, &fd);
+    }
+    pass_time(&w, 1100 * MS_US);
+    v = want(&w, "/vod/x");
+    fd = accept_one(&w, &w.origin);
+    store_unlink(&w.l, view_gobj(v)); /* nobody will hear what the host would have said */
+    let_go(&v);
+    v = want(&w, "/vod/y");
+    other = accept_one(&w, &w.origin);
+    IS(v, FETCHING);
+    let_go(&v);
+    hang_up(&w, &fd);
+    hang_up(&w, &other);
+    world_close(&w);
+}
+
+struct sleeper {
+    struct view_waiter wait;
+    int woken;
+};
+
+static void count_wake(struct view_waiter *w) { CONTAINER_OF(w, struct sleeper, wait)->woken++; }
+
+static void who_waits_is_woken_once_for_each_read(void **state)
+{
+    struct world w;
+    struct view *v;
+    struct sleeper s = { .wait = { .wake = count_wake } };
+    int fd;
+
+    (void)state;
+    world_open(&w, "");
+    v = want(&w, "/vod/a");
+    fd = accept_one(&w, &w.origin);
+    (void)read_request(&w, fd);
+    static const char *const parts[] = {
+        "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n",
+        "1\r\nd\r\n",
+        "0\r\n\r\n",
+    };
+
+    for (int i = 0; i < 4; i++) {
+        assert_true(view_wait(v, &s.wait, gobj_now(view_gobj(v))));
+        say(&w, fd, parts[i]);
+        assert_int_equal(s.woken, i + 1);
+    }
+    assert_string_equal(body_of(v), "abcd");
     let_go(&v);
     hang_up(&w, &fd);
     world_close(&w);
@@ -808,6 +955,7 @@ int main(void)
         cmocka_unit_test(an_app_without_an_origin_has_nothing),
         cmocka_unit_test(an_origin_that_does_not_answer_in_time_is_given_up),
         cmocka_unit_test(a_body_that_stands_still_is_given_up),
+        cmocka_unit_test(an_answer_that_says_nothing_is_joined_while_it_fills),
         cmocka_unit_test(an_answer_that_is_somebodys_is_not_shared),
         cmocka_unit_test(redirects_are_passed_on),
         cmocka_unit_test(what_is_too_large_is_refused),
@@ -818,8 +966,12 @@ int main(void)
         cmocka_unit_test(a_connection_that_is_to_be_closed_is_not_used_again),
         cmocka_unit_test(a_kept_connection_that_dies_is_tried_once_more),
         cmocka_unit_test(no_more_connections_than_allowed_and_no_longer_queue),
+        cmocka_unit_test(what_comes_before_the_request_is_no_answer),
+        cmocka_unit_test(a_connection_that_closes_makes_room_for_the_next),
         cmocka_unit_test(a_long_page_nobody_wants_costs_the_connection),
         cmocka_unit_test(an_origin_that_keeps_failing_is_left_alone),
+        cmocka_unit_test(a_trial_that_is_given_up_is_not_the_last),
+        cmocka_unit_test(who_waits_is_woken_once_for_each_read),
         cmocka_unit_test(other_routes_leave_what_is_under_way_alone),
     };
 

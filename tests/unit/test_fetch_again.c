@@ -458,9 +458,10 @@ static void a_refresh_that_fails_changes_nothing_and_rests(void **state)
         assert_string_equal(body_of(v), "hello");
         assert_false(gobj_is_dead(view_gobj(v)));
         assert_int_equal(fetch_fills(&w.l), 1);
+        pass_time(&w, 200 * MS_US);
         store_refresh(view_gobj(v));
         assert_true(nobody_connects(&w, &w.origin));
-        pass_time(&w, 400 * MS_US);
+        pass_time(&w, 200 * MS_US);
         assert_int_equal(fetch_fills(&w.l), 0);
         store_refresh(view_gobj(v));
         fd = accept_one(&w, &w.origin);

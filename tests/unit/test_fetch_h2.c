@@ -1,0 +1,893 @@
+/* Fills of streams from our own upstreams over HTTP/2: who is asked, and what becomes of it. */
+#include "tests/unit/fetch_world.h"
+
+#include "core/h2.h"
+#include "edge/stream.h"
+
+/* --- an upstream that says what the test says --- */
+
+enum { CALLS = 16, TEXT = 512 };
+
+struct call {
+    struct h2_body body;
+    struct own own;
+    int32_t id;
+    char request[TEXT]; /* "name: value\n" each */
+    bool closed, last;
+    struct h2_close why;
+    const char *bytes; /* what may be sent */
+    size_t n, off;
+};
+
+struct upstream {
+    struct server listen;
+    int fd; /* of the connection in use; -1: none */
+    struct h2 *h2;
+    struct world *w;
+    struct call call[CALLS];
+    int calls;
+};
+
+static void keep(struct own *o) { (void)o; }
+
+static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
+{
+    struct upstream *u = ctx;
+    struct call *c = &u->call[u->calls++];
+
+    (void)h2;
+    assert_true(u->calls <= CALLS);
+    memset(c, 0, sizeof *c);
+    c->id = id;
+    own_init(&c->own, keep);
+    return c;
+}
+
+static void on_header(struct h2 *h2, void *stream, int32_t id, const char *name, size_t name_len,
+                      const char *value, size_t value_len)
+{
+    struct call *c = stream;
+    size_t n = strlen(c->request);
+
+    (void)h2, (void)id;
+    (void)snprintf(c->request + n, sizeof c->request - n, "%.*s: %.*s\n", (int)name_len, name,
+                   (int)value_len, value);
+}
+
+static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
+{
+    (void)h2, (void)stream, (void)id;
+    assert_true(last);
+}
+
+static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
+{
+    (void)h2, (void)stream, (void)id, (void)p, (void)n;
+}
+
+static void on_end(struct h2 *h2, void *stream, int32_t id) { (void)h2, (void)stream, (void)id; }
+
+static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)
+{
+    struct call *c = stream;
+
+    (void)h2, (void)id;
+    c->closed = true;
+    c->why = *why;
+}
+
+static const struct h2_ops server_ops = {
+    .on_stream = on_stream,
+    .on_header = on_header,
+    .on_head = on_head,
+    .on_data = on_data,
+    .on_end = on_end,
+    .on_close = on_close,
+};
+
+static enum st avail(struct h2_body *b, size_t max, size_t *n, bool *last)
+{
+    struct call *c = CONTAINER_OF(b, struct call, body);
+
+    *n = c->n - c->off < max ? c->n - c->off : max;
+    *last = c->last && *n == c->n - c->off;
+    return *n > 0 || *last ? ST_OK : ST_MORE;
+}
+
+static int take(struct h2_body *b, size_t n, struct h2_slice *s, int max)
+{
+    struct call *c = CONTAINER_OF(b, struct call, body);
+
+    (void)max;
+    s[0] = (struct h2_slice){ c->bytes + c->off, n, NULL };
+    c->off += n;
+    return 1;
+}
+
+/* Moves what both sides have to say. */
+static void exchange(struct upstream *u)
+{
+    for (int i = 0; i < 8; i++) {
+        char in[1 << 16];
+        ssize_t r;
+
+        settle(u->w);
+        while (u->fd >= 0 && (r = recv(u->fd, in, sizeof in, 0)) > 0)
+            (void)(h2_feed(u->h2, in, (size_t)r) == ST_OK);
+        if (u->fd < 0)
+            continue;
+        (void)(h2_pump(u->h2, 1 << 20) == ST_OK);
+        struct outq *q = h2_outq(u->h2);
+
+        while (outq_bytes(q) > 0) {
+            struct iovec v[16];
+            int n = outq_iov(q, v, 16);
+
+            r = writev(u->fd, v, n);
+            if (r <= 0)
+                break;
+            outq_consume(q, (size_t)r);
+        }
+    }
+    settle(u->w);
+}
+
+static void take_connection(struct upstream *u)
+{
+    u->fd = accept_one(u->w, &u->listen);
+    u->h2 = h2_server_new(&u->w->l, &h2_limits_tier, &server_ops, u);
+    assert_non_null(u->h2);
+    exchange(u);
+}
+
+static void drop_connection(struct upstream *u)
+{
+    if (u->fd >= 0)
+        (void)close(u->fd);
+    u->fd = -1;
+    h2_free(&u->h2);
+    settle(u->w);
+}
+
+static struct call *newest(struct upstream *u)
+{
+    assert_true(u->calls > 0);
+    return &u->call[u->calls - 1];
+}
+
+static bool asked(struct upstream *u, const char *line)
+{
+    return strstr(newest(u)->request, line) != NULL;
+}
+
+/* The head, from "name: value" pairs, and the first bytes; more with go_on(). */
+static void respond(struct upstream *u, struct call *c, const char *status, const char *etag,
+                    const char *content_range, const char *bytes, bool last)
+{
+    struct h2_nv nv[4] = { H2_NV(":status", "") };
+    size_t n = 1;
+
+    nv[0].value = status;
+    nv[0].value_len = 3;
+    if (etag != NULL)
+        nv[n++] = (struct h2_nv){ "etag", etag, 4, (uint32_t)strlen(etag), false };
+    if (content_range != NULL)
+        nv[n++] = (struct h2_nv){ "content-range", content_range, 13,
+                                  (uint32_t)strlen(content_range), false };
+    c->body = (struct h2_body){ avail, take };
+    c->bytes = bytes;
+    c->n = strlen(bytes);
+    c->last = last;
+    assert_int_equal(h2_respond(u->h2, c->id, nv, n, &c->body), ST_OK);
+    exchange(u);
+}
+
+static void go_on(struct upstream *u, struct call *c, const char *bytes, bool last)
+{
+    c->bytes = bytes;
+    c->n = strlen(bytes);
+    c->off = 0;
+    c->last = last;
+    h2_resume(u->h2, c->id);
+    exchange(u);
+}
+
+/* A world with n upstreams; up[0] is the first in rank for live/show. */
+static void open_tier(struct world *w, struct upstream *up, int n, const char *limits)
+{
+    char edge[512], line[64];
+    const struct route_host *ranked[ROUTE_UPSTREAMS_MAX];
+    struct routes *r;
+    struct err e;
+
+    memset(up, 0, (size_t)n * sizeof *up);
+    w->origin = server_open();
+    (void)snprintf(edge, sizeof edge, "  upstream: [");
+    for (int i = 0; i < n; i++) {
+        up[i].listen = server_open();
+        up[i].fd = -1;
+        up[i].w = w;
+        (void)snprintf(line, sizeof line, "%s\"http://127.0.0.1:%u\"", i > 0 ? ", " : "",
+                       (unsigned)up[i].listen.port);
+        (void)strcat(edge, line);
+    }
+    (void)strcat(edge, "]\n");
+    world_open_with(w, limits, edge);
+    assert_int_equal(routes_build(w->conf, NULL, NULL, &r, &e), ST_OK);
+    assert_int_equal(routes_rank(r, "live/show", 9, ranked), n);
+    for (int i = 0; i < n; i++)
+        for (int k = i; k < n; k++) {
+            (void)snprintf(line, sizeof line, ":%u", (unsigned)up[k].listen.port);
+            if (strstr(ranked[i]->url, line) != NULL) {
+                struct server s = up[i].listen;
+
+                up[i].listen = up[k].listen;
+                up[k].listen = s;
+            }
+        }
+    routes_unref(&r);
+}
+
+static void close_tier(struct world *w, struct upstream *up, int n)
+{
+    for (int i = 0; i < n; i++) {
+        drop_connection(&up[i]);
+        (void)close(up[i].listen.fd);
+    }
+    world_close(w);
+}
+
+#define SESSION "m0abcdefghij1"
+#define SEGMENT(n) "/live/show/" SESSION "/v0/" #n ".m4s"
+
+static struct view *want_media(struct world *w, const char *key)
+{
+    return want_as(w, key, GOBJ_MEDIA, STORE_FETCH, false);
+}
+
+/* --- tests --- */
+
+static void a_segment_is_filled_as_it_comes(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v, *second;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(7));
+    take_connection(&up);
+    assert_int_equal(up.calls, 1);
+    assert_true(asked(&up, ":method: GET\n"));
+    assert_true(asked(&up, ":path: " SEGMENT(7) "\n"));
+    assert_true(asked(&up, ":scheme: http\n"));
+    assert_false(asked(&up, "range"));
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
+    IS(v, STREAMING);
+    assert_string_equal(body_of(v), "hello");
+    assert_string_equal(gobj_head(view_gobj(v))->etag, "\"e\"");
+    second = want_media(&w, SEGMENT(8)); /* on the same connection */
+    exchange(&up);
+    assert_int_equal(up.calls, 2);
+    go_on(&up, &up.call[0], " world", true);
+    IS(v, COMPLETE);
+    assert_string_equal(body_of(v), "hello world");
+    assert_true(gobj_fresh_until(view_gobj(v)) == UINT64_MAX);
+    assert_true(gobj_head(view_gobj(v))->shared);
+    assert_int_equal(COUNT(&w, cache_fills[METRIC_TIER_EDGE]), 1);
+    let_go(&v);
+    let_go(&second);
+    close_tier(&w, &up, 1);
+}
+
+static void a_manifest_lives_as_long_as_it_says_and_is_no_fill(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_as(&w, "/live/show/manifest.mpd", GOBJ_DOC, STORE_FETCH, false);
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "<MPD/>", true);
+    IS(v, COMPLETE);
+    assert_true(gobj_fresh_until(view_gobj(v)) == world_now_us); /* nothing was said */
+    assert_int_equal(COUNT(&w, cache_fills[METRIC_TIER_EDGE]), 0);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_stream_that_one_does_not_have_is_asked_of_the_next(void **state)
+{
+    struct world w;
+    struct upstream up[3];
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, up, 3, "");
+    v = want_media(&w, SEGMENT(1));
+    for (int i = 0; i < 3; i++) {
+        take_connection(&up[i]);
+        assert_true(asked(&up[i], ":path: " SEGMENT(1) "\n"));
+        IS(v, FETCHING);
+        if (i < 2)
+            respond(&up[i], &up[i].call[0], "404", NULL, NULL, "no", true);
+        else
+            respond(&up[i], &up[i].call[0], "200", "\"e\"", NULL, "ok", true);
+    }
+    IS(v, COMPLETE);
+    assert_int_equal(COUNT(&w, upstream_requests[METRIC_UPSTREAM_4XX]), 2);
+    let_go(&v);
+    close_tier(&w, up, 3);
+}
+
+static void what_none_of_them_has_is_not_there(void **state)
+{
+    struct world w;
+    struct upstream up[2];
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, up, 2, "");
+    v = want_media(&w, SEGMENT(1));
+    for (int i = 0; i < 2; i++) {
+        take_connection(&up[i]);
+        respond(&up[i], &up[i].call[0], "404", NULL, NULL, "", true);
+    }
+    is_negative(v, 404);
+    pass_time(&w, 600 * MS_US);
+    assert_true(gobj_is_dead(view_gobj(v)));
+    let_go(&v);
+    close_tier(&w, up, 2);
+}
+
+static void one_that_does_not_answer_may_have_it(void **state)
+{
+    struct world w;
+    struct upstream up[2];
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, up, 2, "");
+    (void)close(up[0].listen.fd); /* the first refuses connections */
+    up[0].listen.fd = -1;
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up[1]);
+    respond(&up[1], &up[1].call[0], "404", NULL, NULL, "", true);
+    is_negative(v, 502);
+    let_go(&v);
+    up[0].listen = server_open();
+    close_tier(&w, up, 2);
+}
+
+static void a_reset_stream_is_resumed_to_its_end(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
+    h2_reset(up.h2, up.call[0].id, H2_INTERNAL_ERROR, H2_RESET_BROKEN_BODY);
+    exchange(&up);
+    IS(v, RESUMING);
+    assert_int_equal(up.calls, 2);
+    assert_true(asked(&up, "range: bytes=5-9007199254740991\n"));
+    assert_true(asked(&up, "if-range: \"e\"\n"));
+    respond(&up, &up.call[1], "206", "\"e\"", "bytes 5-9007199254740991/*", " wor", false);
+    IS(v, STREAMING);
+    go_on(&up, &up.call[1], "ld", true);
+    IS(v, COMPLETE);
+    assert_string_equal(body_of(v), "hello world");
+    assert_int_equal(COUNT(&w, cache_fills[METRIC_TIER_EDGE]), 1);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_lost_connection_resumes_all_its_bodies_on_the_next(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *a, *b;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    a = want_media(&w, SEGMENT(1));
+    b = want_media(&w, SEGMENT(2));
+    take_connection(&up);
+    assert_int_equal(up.calls, 2);
+    respond(&up, &up.call[0], "200", "\"1\"", NULL, "aa", false);
+    respond(&up, &up.call[1], "200", "\"2\"", NULL, "bbb", false);
+    drop_connection(&up);
+    IS(a, RESUMING);
+    IS(b, RESUMING);
+    take_connection(&up);
+    assert_int_equal(up.calls, 4);
+    for (int i = 2; i < 4; i++) {
+        bool is_a = strstr(up.call[i].request, SEGMENT(1)) != NULL;
+
+        respond(&up, &up.call[i], "206", is_a ? "\"1\"" : "\"2\"",
+                is_a ? "bytes 2-9007199254740991/*" : "bytes 3-9007199254740991/*",
+                is_a ? "A" : "B", true);
+    }
+    IS(a, COMPLETE);
+    IS(b, COMPLETE);
+    assert_string_equal(body_of(a), "aaA");
+    assert_string_equal(body_of(b), "bbbB");
+    let_go(&a);
+    let_go(&b);
+    close_tier(&w, &up, 1);
+}
+
+static void many_bodies_on_a_lost_connection_are_one_failure(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v[8];
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    for (int i = 0; i < 8; i++) {
+        char key[64];
+
+        (void)snprintf(key, sizeof key, "/live/show/" SESSION "/v0/%d.m4s", i);
+        v[i] = want_media(&w, key);
+    }
+    take_connection(&up);
+    for (int i = 0; i < 8; i++)
+        respond(&up, &up.call[i], "200", "\"e\"", NULL, "ab", false);
+    drop_connection(&up);
+    take_connection(&up);
+    assert_int_equal(up.calls, 16);
+    for (int i = 8; i < 16; i++)
+        respond(&up, &up.call[i], "206", "\"e\"", "bytes 2-9007199254740991/*", "cd", true);
+    for (int i = 0; i < 8; i++) {
+        IS(v[i], COMPLETE);
+        assert_string_equal(body_of(v[i]), "abcd");
+        let_go(&v[i]);
+    }
+    close_tier(&w, &up, 1);
+}
+
+static void a_lost_connection_that_had_not_answered_is_opened_once_more(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *first, *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    first = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "ok", true);
+    IS(first, COMPLETE);
+    v = want_media(&w, SEGMENT(2));
+    exchange(&up);
+    assert_int_equal(up.calls, 2);
+    drop_connection(&up);
+    IS(v, FETCHING);
+    take_connection(&up);
+    assert_int_equal(up.calls, 3);
+    drop_connection(&up); /* and this time it is a failure */
+    is_negative(v, 502);
+    let_go(&first);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void an_upstream_that_leaves_the_routes_ends_with_its_last_body(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
+    fetch_loop_set_routes(&w.l, NULL);
+    IS(v, STREAMING);
+    go_on(&up, &up.call[0], " world", true);
+    IS(v, COMPLETE);
+    is_closed(&w, up.fd);
+    let_go(&v);
+    v = want_media(&w, SEGMENT(2));
+    settle(&w);
+    is_negative(v, 404);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_request_that_was_refused_is_sent_again_once(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    for (int i = 0; i < 2; i++) {
+        IS(v, FETCHING);
+        assert_int_equal(up.calls, i + 1);
+        h2_reset(up.h2, newest(&up)->id, H2_REFUSED_STREAM, H2_RESET_REFUSED);
+        exchange(&up);
+    }
+    is_negative(v, 502);
+    assert_int_equal(up.calls, 2);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_connection_that_is_wound_up_serves_what_it_has(void **state)
+{
+    struct world w;
+    struct upstream up, old;
+    struct view *a, *b;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    a = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"1\"", NULL, "aa", false);
+    h2_shutdown(up.h2);
+    exchange(&up);
+    h2_shutdown(up.h2);
+    exchange(&up);
+    IS(a, STREAMING);
+    b = want_media(&w, SEGMENT(2));
+    settle(&w);
+    /* the old one stays where it is; its ops find it through its streams only */
+    old.fd = up.fd;
+    old.h2 = up.h2;
+    take_connection(&up);
+    assert_int_equal(up.calls, 2);
+    respond(&up, &up.call[1], "200", "\"2\"", NULL, "bb", true);
+    IS(b, COMPLETE);
+    struct upstream fresh = { .fd = up.fd, .h2 = up.h2 };
+
+    up.fd = old.fd;
+    up.h2 = old.h2;
+    go_on(&up, &up.call[0], "AA", true);
+    IS(a, COMPLETE);
+    assert_string_equal(body_of(a), "aaAA");
+    is_closed(&w, up.fd); /* and then it goes */
+    drop_connection(&up);
+    up.fd = fresh.fd;
+    up.h2 = fresh.h2;
+    let_go(&a);
+    let_go(&b);
+    close_tier(&w, &up, 1);
+}
+
+static void without_memory_the_rest_is_asked_for_later(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "    fill_stall: 3s\n");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    mem_pool_set_limit(&w.pool, 1);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", true);
+    IS(v, STREAMING);
+    assert_true(up.call[0].closed);
+    pass_time(&w, 1000 * MS_US);
+    exchange(&up);
+    assert_int_equal(up.calls, 1);
+    mem_pool_set_limit(&w.pool, 64 << 20);
+    pass_time(&w, 50 * MS_US);
+    exchange(&up);
+    assert_int_equal(up.calls, 2);
+    assert_true(asked(&up, "range: bytes=0-9007199254740991\n"));
+    respond(&up, &up.call[1], "206", "\"e\"", "bytes 0-4/5", "hello", true);
+    IS(v, COMPLETE);
+    let_go(&v);
+    v = want_media(&w, SEGMENT(2)); /* and when there never is any */
+    exchange(&up);
+    mem_pool_set_limit(&w.pool, 1);
+    respond(&up, &up.call[2], "200", "\"e\"", NULL, "hello", true);
+    for (int k = 0; k < 60; k++)
+        pass_time(&w, 50 * MS_US);
+    IS(v, FAILED);
+    assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_MEMORY]), 1);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void an_answer_in_time_may_be_a_held_one(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "    response_timeout: 2s\n    hold: 3s\n");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    pass_time(&w, 4500 * MS_US);
+    exchange(&up);
+    IS(v, FETCHING);
+    pass_time(&w, 800 * MS_US);
+    exchange(&up);
+    is_negative(v, 504);
+    /* nothing was heard on it for so long: it is given up, and the next fill opens another */
+    pass_time(&w, 10 * MS_US);
+    is_closed(&w, up.fd);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_fill_that_is_unlinked_resets_its_stream_only(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *a, *b;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    a = want_media(&w, SEGMENT(1));
+    b = want_media(&w, SEGMENT(2));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"1\"", NULL, "aa", false);
+    respond(&up, &up.call[1], "200", "\"2\"", NULL, "bb", false);
+    store_unlink(&w.l, view_gobj(a));
+    exchange(&up);
+    IS(a, FAILED);
+    assert_true(up.call[0].closed && up.call[0].why.by_peer);
+    assert_int_equal(up.call[0].why.code, H2_CANCEL);
+    go_on(&up, &up.call[1], "BB", true);
+    IS(b, COMPLETE);
+    let_go(&a);
+    let_go(&b);
+    close_tier(&w, &up, 1);
+}
+
+static void a_bad_head_fails_its_stream_only(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *a, *b;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    a = want_media(&w, SEGMENT(1));
+    b = want_media(&w, SEGMENT(2));
+    take_connection(&up);
+    char *large = malloc(20000);
+
+    assert_non_null(large);
+    memset(large, 'x', 19999);
+    large[19999] = '\0';
+    respond(&up, &up.call[0], "200", large, NULL, "aa", true);
+    is_negative(a, 502);
+    respond(&up, &up.call[1], "200", "\"2\"", NULL, "bb", true);
+    IS(b, COMPLETE);
+    free(large);
+    let_go(&a);
+    let_go(&b);
+    close_tier(&w, &up, 1);
+}
+
+static void an_upstream_that_refuses_is_not_tried_at_once_again(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+    uint16_t port;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    (void)close(up.listen.fd);
+    v = want_media(&w, SEGMENT(1));
+    TURN_UNTIL(&w, state_of(v) == GOBJ_NEGATIVE);
+    is_negative(v, 502);
+    let_go(&v);
+    /* the same port, open again */
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(up.listen.port) };
+
+    port = up.listen.port;
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    up.listen = (struct server){ socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), port };
+    (void)setsockopt(up.listen.fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+    assert_int_equal(bind(up.listen.fd, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(listen(up.listen.fd, 4), 0);
+    v = want_media(&w, SEGMENT(2));
+    assert_true(nobody_connects(&w, &up.listen));
+    is_negative(v, 502);
+    let_go(&v);
+    pass_time(&w, 120 * MS_US);
+    v = want_media(&w, SEGMENT(3));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"2\"", NULL, "bb", true);
+    IS(v, COMPLETE);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void an_upstream_that_only_hangs_up_is_not_tried_at_once_again(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    drop_connection(&up); /* before it has answered anything: a certificate it does not like? */
+    is_negative(v, 502);
+    let_go(&v);
+    v = want_media(&w, SEGMENT(2));
+    assert_true(nobody_connects(&w, &up.listen));
+    is_negative(v, 502);
+    let_go(&v);
+    pass_time(&w, 120 * MS_US);
+    v = want_media(&w, SEGMENT(3));
+    take_connection(&up);
+    IS(v, FETCHING);
+    let_go(&v);
+    close_tier(&w, &up, 1);
+}
+
+static void a_body_larger_than_the_window_comes_through(void **state)
+{
+    enum { SIZE = 12 << 20 };
+    struct world w;
+    struct upstream up;
+    struct view *v;
+    char *large = malloc(SIZE + 1);
+
+    (void)state;
+    assert_non_null(large);
+    memset(large, 'x', SIZE);
+    large[SIZE] = '\0';
+    open_tier(&w, &up, 1, "");
+    store_set_limits(w.store, 64 << 20, 32 << 20);
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up);
+    respond(&up, &up.call[0], "200", "\"e\"", NULL, large, true);
+    for (int i = 0; i < 1000 && state_of(v) == GOBJ_STREAMING; i++)
+        exchange(&up);
+    IS(v, COMPLETE);
+    assert_true(gobj_now(view_gobj(v)).published == SIZE);
+    let_go(&v);
+    free(large);
+    close_tier(&w, &up, 1);
+}
+
+/* --- what the stream table knows --- */
+
+static struct stream *begin(struct world *w, enum stream_source source)
+{
+    struct stream *st;
+
+    assert_int_equal(stream_begin(&w->l, "live/show", SESSION, SEC_US, source, &st), ST_OK);
+    return st;
+}
+
+static void what_is_announced_and_wanted_is_fetched(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct stream *st;
+    struct view *v, *held;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    st = begin(&w, STREAM_SUBSCRIBED);
+    assert_int_equal(stream_announce(&w.l, st, "v0", 5), ST_OK);
+    assert_true(nobody_connects(&w, &up.listen)); /* announced, but nobody wants it */
+    v = want_media(&w, SEGMENT(5));
+    take_connection(&up);
+    IS(v, FETCHING);
+    respond(&up, &up.call[0], "200", "\"5\"", NULL, "five", true);
+    IS(v, COMPLETE);
+    held = want_as(&w, SEGMENT(6), GOBJ_MEDIA, STORE_HOLD, false);
+    exchange(&up);
+    IS(held, EXPECTED);
+    assert_int_equal(up.calls, 1);
+    assert_int_equal(stream_announce(&w.l, st, "v0", 6), ST_OK);
+    exchange(&up);
+    assert_int_equal(up.calls, 2);
+    pass_time(&w, 5 * SEC_US); /* it is held no longer */
+    IS(held, FETCHING);
+    respond(&up, &up.call[1], "200", "\"6\"", NULL, "six", true);
+    IS(held, COMPLETE);
+    let_go(&v);
+    let_go(&held);
+    stream_forget(&w.l, st);
+    stream_unref(&st);
+    close_tier(&w, &up, 1);
+}
+
+static void a_held_request_is_let_go_in_time(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        struct upstream up;
+        struct stream *st;
+        struct view *v;
+
+        open_tier(&w, &up, 1, i == 0 ? "    hold: 10s\n" : "    hold: 1s\n");
+        st = begin(&w, STREAM_SUBSCRIBED);
+        assert_int_equal(stream_announce(&w.l, st, "v0", 5), ST_OK);
+        v = want_as(&w, SEGMENT(6), GOBJ_MEDIA, STORE_HOLD, false);
+        pass_time(&w, 600 * MS_US);
+        let_go(&v);
+        v = want_as(&w, SEGMENT(6), GOBJ_MEDIA, STORE_HOLD, false); /* does not begin anew */
+        pass_time(&w, i == 0 ? 600 * MS_US : 200 * MS_US);
+        IS(v, EXPECTED);
+        pass_time(&w, 800 * MS_US); /* 1.5 segments, or the limit */
+        is_negative(v, 404);
+        assert_true(nobody_connects(&w, &up.listen));
+        assert_int_equal(stream_announce(&w.l, st, "v0", 6), ST_OK); /* ends the 404 */
+        assert_true(gobj_is_dead(view_gobj(v)));
+        let_go(&v);
+        stream_forget(&w.l, st);
+        stream_unref(&st);
+        close_tier(&w, &up, 1);
+    }
+}
+
+static void what_is_made_here_is_never_fetched(void **state)
+{
+    struct world w;
+    struct upstream up;
+    struct stream *st;
+    struct view *v, *gone;
+
+    (void)state;
+    open_tier(&w, &up, 1, "");
+    st = begin(&w, STREAM_HERE);
+    assert_int_equal(stream_announce(&w.l, st, "v0", 5), ST_OK);
+    v = want_media(&w, SEGMENT(5));
+    gone = want_media(&w, SEGMENT(4));
+    assert_true(nobody_connects(&w, &up.listen));
+    IS(v, EXPECTED);
+    is_negative(gone, 404);
+    let_go(&v);
+    let_go(&gone);
+    stream_forget(&w.l, st);
+    stream_unref(&st);
+    close_tier(&w, &up, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_segment_is_filled_as_it_comes),
+        cmocka_unit_test(a_manifest_lives_as_long_as_it_says_and_is_no_fill),
+        cmocka_unit_test(a_stream_that_one_does_not_have_is_asked_of_the_next),
+        cmocka_unit_test(what_none_of_them_has_is_not_there),
+        cmocka_unit_test(one_that_does_not_answer_may_have_it),
+        cmocka_unit_test(a_reset_stream_is_resumed_to_its_end),
+        cmocka_unit_test(a_lost_connection_resumes_all_its_bodies_on_the_next),
+        cmocka_unit_test(many_bodies_on_a_lost_connection_are_one_failure),
+        cmocka_unit_test(a_lost_connection_that_had_not_answered_is_opened_once_more),
+        cmocka_unit_test(an_upstream_that_leaves_the_routes_ends_with_its_last_body),
+        cmocka_unit_test(a_request_that_was_refused_is_sent_again_once),
+        cmocka_unit_test(a_connection_that_is_wound_up_serves_what_it_has),
+        cmocka_unit_test(without_memory_the_rest_is_asked_for_later),
+        cmocka_unit_test(an_answer_in_time_may_be_a_held_one),
+        cmocka_unit_test(a_fill_that_is_unlinked_resets_its_stream_only),
+        cmocka_unit_test(a_bad_head_fails_its_stream_only),
+        cmocka_unit_test(an_upstream_that_refuses_is_not_tried_at_once_again),
+        cmocka_unit_test(an_upstream_that_only_hangs_up_is_not_tried_at_once_again),
+        cmocka_unit_test(a_body_larger_than_the_window_comes_through),
+        cmocka_unit_test(what_is_announced_and_wanted_is_fetched),
+        cmocka_unit_test(a_held_request_is_let_go_in_time),
+        cmocka_unit_test(what_is_made_here_is_never_fetched),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
