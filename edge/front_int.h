@@ -99,11 +99,11 @@ struct conn {
     struct addr peer;
 
     /* the slow reader's clock: runs while bytes of ours wait for the peer */
-    bool blocked;         /* they do */
-    bool watched;         /* and the rest of this is set */
-    uint64_t taken_bytes; /* by io, in all */
-    uint64_t moved_bytes; /* of those, what the peer had at the last look */
-    uint64_t moved_us;    /* when that last grew */
+    bool blocked;                     /* they do */
+    bool watched;                     /* and the rest of this is set */
+    uint64_t taken_bytes;             /* by io, in all */
+    uint64_t moved_bytes;             /* of those, what the peer had at the last look */
+    uint64_t moved_us;                /* when that last grew */
     uint64_t window_bytes, window_us; /* the same when the window began */
 
     union {
