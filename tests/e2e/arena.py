@@ -165,10 +165,11 @@ class Pop:
     @contextlib.contextmanager
     def counting(self, **wanted):
         """counting(closes={"bad_request": 1}): exactly these move, and nothing else that is not
-        noise, in the families named and in `closes` and `resets` always."""
+        noise, in the families named and in `closes`, `resets` and `limits` always (None: not)."""
         before = self.counters()
         yield
         wanted = {"closes": {}, "resets": {}, "limits": {}, **wanted}
+        wanted = {f: w for f, w in wanted.items() if w is not None}
 
         def moved():
             now = self.counters()
@@ -219,7 +220,9 @@ class Pop:
         if self.freshet.proc.poll() is not None:
             pytest.fail("it died:\n" + "\n".join(self.freshet.log[-60:]))
         assert served, "a bystander waits"
-        assert [b.wrong for b in self.bystanders if b.wrong] == []
+        wrong = [b.wrong for b in self.bystanders if b.wrong]
+        if wrong:
+            pytest.fail("\n".join(wrong))
 
     def end(self):
         for b in self.bystanders:
@@ -230,7 +233,7 @@ class Pop:
         try:
             status = self.freshet.stop()
         finally:
-            self.freshet.kill()
+            self.freshet.end()
         bad = [x for x in self.freshet.log if "Sanitizer" in x or "runtime error" in x]
         assert status == 0 and bad == [], "\n".join(self.freshet.log[-60:])
 
