@@ -41,6 +41,7 @@ struct http2 {
     struct h2 *h2;
     struct h2_ex *open;
     unsigned served;
+    bool asked;            /* there were requests since it was last settled */
     bool busy;             /* h2_feed() or h2_pump() is on the stack */
     bool ending;           /* the requests are used up: the client has been told */
     bool last;             /* and it has been told where we stopped */
@@ -177,9 +178,10 @@ static void settle(struct conn *c)
     if (h->open != NULL || writing) {
         if (c->phase != CONN_BUSY)
             conn_become(c, CONN_BUSY);
-    } else if (c->phase != CONN_IDLE) {
-        conn_become(c, CONN_IDLE); /* once: only a request buys new time, not a byte or a PING */
+    } else if (c->phase != CONN_IDLE || h->asked) {
+        conn_become(c, CONN_IDLE); /* only a request buys new time, not a byte or a PING */
     }
+    h->asked = false;
     io_want(&c->io, IO_READ | (writing ? IO_WRITE : 0u));
 }
 
@@ -270,6 +272,7 @@ static const struct request_ops request_side = { .ready = on_ready, .more = on_m
 static void spend(struct http2 *h, const struct conf_edge_limits *lim)
 {
     h->served++;
+    h->asked = true;
     if (h->served >= lim->requests_per_connection && !h->ending) {
         h->ending = true;
         h2_shutdown(h->h2);
