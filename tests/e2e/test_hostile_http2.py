@@ -497,6 +497,15 @@ def test_pings_do_not_keep_an_idle_connection(pop):
         assert 0.3 < time.monotonic() - began < 1.5 + SLOW
 
 
+def test_requests_do_keep_it(pop):
+    with pop.limited(keepalive="400ms"), pop.counting(), pop.h2() as c:
+        c.settle()
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:
+            assert c.silent(0.1)
+            serves(c)
+
+
 def test_requests_per_connection_ends_it_in_good_order(pop):
     with pop.limited(requests_per_connection=3), pop.h2(**OWN) as c:
         for _ in range(3):
@@ -508,7 +517,7 @@ def test_requests_per_connection_ends_it_in_good_order(pop):
 def test_a_client_that_ignores_the_goaway_gets_no_further(pop):
     """It always has a stream open, so the connection is never idle."""
     with pop.limited(requests_per_connection=3, h2_streams=10), pop.h2(**OWN) as c:
-        c.open("/vod/b/9/gate=never")
+        c.open("/vod/b/9/gate=never/x=goaway")
         served = 0
         for _ in range(40):
             c.open("/time")
@@ -551,13 +560,13 @@ def test_a_client_that_leaves_with_streams_open(pop):
 
 
 def test_cancelling_half_of_a_hundred_is_legal(pop):
-    with pop.counting(resets={"client": 50}), pop.h2() as c:
-        streams = [c.open(f"/vod/b/300000/{KEEP}/x={i}") for i in range(100)]
+    with pop.counting(resets={"client": 50}), pop.h2(window=0) as c:
+        streams = [c.open(f"/vod/b/30000/{KEEP}/x={i}") for i in range(100)]
         c.send(b"".join(rst(s) for s in streams[::2]))
+        c.send(settings((wire.INITIAL_WINDOW_SIZE, 65535)))
         left = set(streams[1::2])
         while left:
             f = c.read()
             assert f.kind != RST_STREAM and f.kind != GOAWAY
             if f.last:
                 left.discard(f.stream)
-        serves(c)
