@@ -15,9 +15,10 @@
  *           (from h2_feed, h2_pump or h2_free), and then h2 has forgotten the pointer and the body.
  *           Their bytes may still wait in the queue: the queue's own references hold them.
  * Windows   a connection's receive window is returned on receipt; a stream's only as the owner
- * calls h2_consume(). So a stream that nobody drains stops itself and no other. Reentry   an op or
- * a body may call h2_respond, h2_request, h2_reset, h2_resume, h2_consume, h2_priority, h2_shutdown
- * and h2_terminate; not h2_feed, h2_pump or h2_free. Units     bytes; microseconds of loop_now().
+ *           calls h2_consume(). So a stream that nobody drains stops itself and no other.
+ * Reentry   an op or a body may call h2_respond, h2_request, h2_reset, h2_resume, h2_consume,
+ *           h2_priority, h2_shutdown and h2_terminate; not h2_feed, h2_pump or h2_free.
+ * Units     bytes; microseconds of loop_now().
  * Owner     the connection that made it; the loop, the ops and ctx outlive it.
  * Thread    the loop's.
  * Errors    EPROTO (the peer broke HTTP/2), ELIMIT (a limit: h2_end_of()), ENOMEM, EOF (ended by

@@ -4,13 +4,15 @@
  *           the body in pieces of any size and hands out: GOT_HEAD when header and JSON are
  *           whole, GOT_BYTES for each run of bytes as it comes (borrowed from the input, never
  *           copied or collected), GOT_ALL at its end. So a segment flows on while it arrives, and
- * memory is the JSON's only, growing as it arrives. Spec      u32be length of all that follows it,
- * u8 type, u8 flags, u16 zero, u64be seq, u16be length of the JSON, JSON, bytes. Strict: an unknown
- * type, a reserved field that is not zero, a length that does not hold its parts, and JSON that is
- * absent or no object are EPROTO. Flags are ignored by who does not know them and handed on: a
- * meaning that an old reader may not ignore takes a new type. Units     bytes; a record is at most
- * RECORD_BYTES_MAX after its length field. Owner     record_reader belongs to who calls _init and
- * _fini. ev->json is borrowed until the next record_next(), ev->bytes lives as long as the input.
+ *           memory is the JSON's only, growing as it arrives.
+ * Spec      u32be length of all that follows it, u8 type, u8 flags, u16 zero, u64be seq, u16be
+ *           length of the JSON, JSON, bytes. Strict: an unknown type, a reserved field that is not
+ *           zero, a length that does not hold its parts, and JSON that is absent or no object are
+ *           EPROTO. Flags are ignored by who does not know them and handed on: a meaning that an
+ *           old reader may not ignore takes a new type.
+ * Units     bytes; a record is at most RECORD_BYTES_MAX after its length field.
+ * Owner     record_reader belongs to who calls _init and _fini. ev->json is borrowed until the next
+ *           record_next(), ev->bytes lives as long as the input.
  * Thread    one at a time.
  * Errors    record_next: MORE (all input taken), EPROTO, ELIMIT (over `limit` or the JSON's limit),
  *           ENOMEM; a failure sticks. record_reader_end: EPROTO in the middle of a record.

@@ -10,8 +10,8 @@
  *           has arrived when the reload returns. loop_start(), loop_stop(): their threads are not
  *           running then, so the loop is the caller's.
  * Errors    check, prepare: any failure, with err filled for people; a prepare that fails has
- * undone what it did. commit and abort cannot fail: whatever can is done in prepare(). Tests
- * tests/unit/test_reload.c
+ *           undone what it did. commit and abort cannot fail: whatever can is done in prepare().
+ * Tests     tests/unit/test_reload.c
  */
 #ifndef DAEMON_PART_H
 #define DAEMON_PART_H

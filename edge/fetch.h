@@ -11,7 +11,7 @@
  * Owner     daemon/.
  * Thread    start, set_routes, stop: on the loop, or before its thread runs.
  * Errors    fetch_loop_start: ENOMEM.
- * Tests     tests/unit/test_fetch.c
+ * Tests     tests/unit/test_fetch.c and its sisters: _again, _h2, _threads, _tls
  */
 #ifndef EDGE_FETCH_H
 #define EDGE_FETCH_H

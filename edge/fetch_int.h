@@ -4,7 +4,7 @@
  *           orders; fill.c is the life of one fill; fill_head.c turns a response head into an
  *           object's.
  * Thread    the loop's own, all of it.
- * Tests     tests/unit/test_fetch.c
+ * Tests     tests/unit/test_fetch.c and its sisters: _again, _h2, _threads, _tls
  */
 #ifndef EDGE_FETCH_INT_H
 #define EDGE_FETCH_INT_H

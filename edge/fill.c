@@ -436,6 +436,8 @@ static void broke(struct fill *fl, enum up_end why)
 
     if (fl->unanswered)
         FETCH_COUNT(f, upstream_requests[METRIC_UPSTREAM_ERROR]);
+    if (why == UP_END_SIZE)
+        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
     /* A connection of ours that is lost breaks many bodies, and fails once: when it is to be opened
      * again. */
     if (fl->peer != NULL && ends[why].fault && (fl->unanswered || !fl->peer->host->h2))
@@ -514,7 +516,6 @@ static void start_body(struct fill *fl, const struct http_reply *r)
     if (empty)
         h.length = 0;
     if (h.length > 0 && (uint64_t)h.length > fetch_limits(f)->object_bytes) {
-        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
         broke(fl, UP_END_SIZE);
         return;
     }
@@ -642,8 +643,6 @@ static enum st on_reserve(struct up_exchange *x, void **p, size_t *cap)
         FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_MEMORY]);
         fl->dry_since_us = loop_now(loop_of(fl));
         enter(fl, FILL_NO_MEMORY, MEMORY_RETRY_US);
-    } else if (st == ST_ELIMIT) {
-        FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_OBJECT_BYTES]);
     }
     return st;
 }

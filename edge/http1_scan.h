@@ -2,9 +2,11 @@
  *
  * Purpose   one walk over the bytes of a head that stops only where a line may end or must not:
  *           eight bytes at a time, and no byte twice however the input was cut. Then llhttp's
- * opinion of the whole, formed without ours. Spec      RFC 9112 sections 2.2, 5.1, 5.2: CRLF ends a
- * line, nothing else does; no folding; no space before the colon. Thread    pure. Tests
- * tests/unit/test_http1_req.c, tests/unit/test_http1_resp.c
+ *           opinion of the whole, formed without ours.
+ * Spec      RFC 9112 sections 2.2, 5.1, 5.2: CRLF ends a line, nothing else does; no folding; no
+ *           space before the colon.
+ * Thread    pure.
+ * Tests     tests/unit/test_http1_req.c, tests/unit/test_http1_resp.c
  */
 #ifndef EDGE_HTTP1_SCAN_H
 #define EDGE_HTTP1_SCAN_H

@@ -1,14 +1,15 @@
 /* edge/http_head.h - what one request says, whichever version of HTTP it came by
  *
  * Purpose   the one shape in which HTTP/1.1 (edge/http1_req.h) and HTTP/2 hand a request on, and
- * the rules that hold for both: one host, a target we can serve, no body, no header we would have
- * to guess about. Headers we have no use for are counted and forgotten. Spec      RFC 9110
- * sections 4.2, 7.2, 8.6, 10.1.1; RFC 9113 section 8.2-8.3. Owner     every slice borrows from the
- * buffer that the head was parsed from (HTTP/2: from the bytes given to http_head_add); nothing is
- * copied, nothing is to be freed. Thread    a value; any one thread. Errors    EPROTO or ELIMIT,
- * and `refusal` says which rule: http_refusal_status() is what to answer. The first one is kept.
- * After a refusal an HTTP/1.1 connection must be closed. Tests     tests/unit/test_http1_req.c,
- * tests/fuzz/fuzz_http1_req.c
+ *           the rules that hold for both: one host, a target we can serve, no body, no header we
+ *           would have to guess about. Headers we have no use for are counted and forgotten.
+ * Spec      RFC 9110 sections 4.2, 7.2, 8.6, 10.1.1; RFC 9113 section 8.2-8.3.
+ * Owner     every slice borrows from the buffer that the head was parsed from (HTTP/2: from the
+ *           bytes given to http_head_add); nothing is copied, nothing is to be freed.
+ * Thread    a value; any one thread.
+ * Errors    EPROTO or ELIMIT, and `refusal` says which rule: http_refusal_status() is what to
+ *           answer. The first one is kept. After a refusal an HTTP/1.1 connection must be closed.
+ * Tests     tests/unit/test_http1_req.c, tests/fuzz/fuzz_http1_req.c
  */
 #ifndef EDGE_HTTP_HEAD_H
 #define EDGE_HTTP_HEAD_H

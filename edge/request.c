@@ -532,7 +532,7 @@ static void look_up(struct request *r)
             return;
         kind = r->object == METRIC_OBJECT_MANIFEST ? GOBJ_DOC : GOBJ_MEDIA;
     }
-    open_object(r, kind, miss, kind == GOBJ_OUTSIDE);
+    open_object(r, kind, miss, kind != GOBJ_MEDIA);
 }
 
 /* The cache key: the path in its one spelling; for an outside origin with the whole query. */

@@ -7,7 +7,7 @@
  *           to its routes.
  * Thread    routes_build(): main (it may wait for DNS). The rest: any.
  * Errors    routes_build: ECONF, ENOENT (a name does not resolve), ENOMEM; with text.
- * Tests     tests/unit/test_fetch.c
+ * Tests     tests/unit/test_routes.c
  */
 #ifndef EDGE_ROUTES_H
 #define EDGE_ROUTES_H

@@ -1,8 +1,10 @@
 /* edge/slice.h - borrowed bytes with a length
  *
  * Purpose   name a part of somebody else's buffer without copying it. An absent value has p ==
- * NULL; an empty one has n == 0 and p != NULL. Owner     whoever owns the bytes; a slice is valid
- * as long as they are. Thread    a value; any. Tests     tests/unit/test_http1_req.c
+ *           NULL; an empty one has n == 0 and p != NULL.
+ * Owner     whoever owns the bytes; a slice is valid as long as they are.
+ * Thread    a value; any.
+ * Tests     tests/unit/test_http1_req.c
  */
 #ifndef EDGE_SLICE_H
 #define EDGE_SLICE_H

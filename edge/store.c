@@ -401,6 +401,7 @@ enum st store_open(struct loop *l, const struct store_ask *ask, struct view **ou
         if (st != ST_OK)
             return st;
     }
+    CHECK(v != NULL);
     if (*inserted || gobj_now(v->o).state == GOBJ_EXPECTED)
         post_want(v->o);
     (void)own_ref(&v->own);

@@ -11,8 +11,8 @@
  * Errors    ELIMIT: too many streams or renditions, a name too long; EPROTO: a number beyond
  *           STREAM_NUMBER_MAX, a verb out of order; ENOMEM. stream_append passes on what
  *           gobj_append says: the caller closes the segment at its last whole chunk. Of documents
- * and init segments the STREAM_DOCS_MAX put last are kept apart from the byte cap. Tests
- * tests/unit/test_store_model.c, tests/unit/test_stream.c
+ *           and init segments the STREAM_DOCS_MAX put last are kept apart from the byte cap.
+ * Tests     tests/unit/test_store_model.c, tests/unit/test_stream.c
  */
 #ifndef EDGE_STREAM_H
 #define EDGE_STREAM_H
@@ -31,7 +31,7 @@ enum {
     STREAM_NAME_MAX = 64 + 1 + 64, /* APP/STREAM */
     STREAM_SESSION_LEN = 13,
     STREAM_SPAN_MAX = 20000, /* latest - first + 1; announcing further expires the oldest */
-    STREAM_HOLD_MAX_US = 3000000,
+    STREAM_HOLD_MAX_US = 3000000, /* of a request for the next segment */
 };
 #define STREAM_NUMBER_MAX ((UINT64_C(1) << 53) - 1) /* what JSON carries exactly */
 

@@ -432,6 +432,22 @@ static uint64_t plain_body(const struct conn *c)
     }
 }
 
+static bool read_framing(struct conn *c, size_t *budget)
+{
+    enum st st = io_read(&c->io, c->in, sizeof c->in, &c->in_n);
+
+    c->in_at = 0;
+    if (st == ST_MORE)
+        return false;
+    if (st != ST_OK) {
+        c->in_n = 0;
+        ended(c, st);
+        return false;
+    }
+    *budget -= c->in_n < *budget ? c->in_n : *budget;
+    return true;
+}
+
 /* Into the object. False: nothing more to read now. */
 static bool read_body(struct conn *c, uint64_t plain, size_t *budget)
 {
@@ -441,6 +457,8 @@ static bool read_body(struct conn *c, uint64_t plain, size_t *budget)
     void *p;
     enum st st = x->sink->reserve(x, &p, &cap);
 
+    if (st == ST_ELIMIT && c->resp.state == HTTP1_IN_CLOSE)
+        return read_framing(c, budget); /* full: what follows must be the end */
     if (st != ST_OK) {
         no_room(c, st);
         return false;
@@ -459,22 +477,6 @@ static bool read_body(struct conn *c, uint64_t plain, size_t *budget)
     CHECK(st == ST_OK && ev.kind == HTTP1_BODY && ev.bytes.n == got);
     *budget -= got < *budget ? got : *budget;
     x->sink->commit(x, got);
-    return true;
-}
-
-static bool read_framing(struct conn *c, size_t *budget)
-{
-    enum st st = io_read(&c->io, c->in, sizeof c->in, &c->in_n);
-
-    c->in_at = 0;
-    if (st == ST_MORE)
-        return false;
-    if (st != ST_OK) {
-        c->in_n = 0;
-        ended(c, st);
-        return false;
-    }
-    *budget -= c->in_n < *budget ? c->in_n : *budget;
     return true;
 }
 

@@ -6,9 +6,11 @@
  * Spec      RFC 9112 section 9.
  * Limits    edge.limits.upstream_connections; as many exchanges as edge.limits.pending_lookups may
  *           wait for one of them; connect_timeout for a connection with its TLS handshake.
- * Deadlines of the answer are the asker's. Owner     edge/fetch.c, one per (loop, origin); the
- * route_host outlives it. Thread    the loop's. Errors    up_h1_start: ELIMIT (too many wait), EIO
- * (no connection), ENOMEM; then nothing follows. Tests     tests/unit/test_fetch.c
+ *           Deadlines of the answer are the asker's.
+ * Owner     edge/fetch.c, one per (loop, origin); the route_host outlives it.
+ * Thread    the loop's.
+ * Errors    up_h1_start: ELIMIT (too many wait), EIO (no connection), ENOMEM; then nothing follows.
+ * Tests     tests/unit/test_fetch.c
  */
 #ifndef EDGE_UP_H1_H
 #define EDGE_UP_H1_H

@@ -10,7 +10,8 @@
  * Owner     edge/fetch.c, one per (loop, upstream); the route_host outlives it.
  * Thread    the loop's.
  * Errors    up_h2_start: ELIMIT (too many wait, or no connection has room), EIO (no connection
- * now), ENOMEM; then nothing follows. Tests     tests/unit/test_fetch_h2.c
+ *           now), ENOMEM; then nothing follows.
+ * Tests     tests/unit/test_fetch_h2.c
  */
 #ifndef EDGE_UP_H2_H
 #define EDGE_UP_H2_H

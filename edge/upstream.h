@@ -12,7 +12,7 @@
  *           failure ends it with UP_END_SIZE.
  * Owner     the asker embeds the struct and keeps it, and what it points to, until the end.
  * Thread    one loop.
- * Tests     tests/unit/test_fetch.c
+ * Tests     tests/unit/test_fetch.c and its sisters: _again, _h2, _threads, _tls
  */
 #ifndef EDGE_UPSTREAM_H
 #define EDGE_UPSTREAM_H

@@ -6,10 +6,11 @@
  *           Also the waking: requests wait on the view; the object's home loop posts one letter per
  *           view and change, and the view wakes all its waiters, oldest first, once per change.
  * Lifetime  a view is freed by its own loop only: when its object is dead and nobody holds it,
- * after it was unregistered under the lock and never while its letter is on its way. An idle view
- * of a dead object pins nothing. Owner     own_ref/own_unref on view_own(); the loop's table holds
- * one while the object lives. Thread    the view's loop, but for view_push_all_locked()
- * (store_int.h). Tests     tests/unit/test_store_model.c
+ *           after it was unregistered under the lock and never while its letter is on its way. An
+ *           idle view of a dead object pins nothing.
+ * Owner     own_ref/own_unref on view_own(); the loop's table holds one while the object lives.
+ * Thread    the view's loop, but for view_push_all_locked() (store_int.h).
+ * Tests     tests/unit/test_store_model.c
  */
 #ifndef EDGE_VIEW_H
 #define EDGE_VIEW_H

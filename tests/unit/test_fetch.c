@@ -1,6 +1,9 @@
 /* Fills from outside origins over HTTP/1.1. */
 #include "tests/unit/fetch_world.h"
 
+#include "edge/up_h1.h"
+#include "edge/up_h2.h"
+
 static void a_body_with_a_length_is_filled_while_it_arrives(void **state)
 {
     struct world w;
@@ -334,6 +337,56 @@ static void an_origin_that_refuses_is_a_bad_gateway(void **state)
     assert_int_equal(COUNT(&w, cache_fill_errors[METRIC_FILL_ERROR_CONNECT]), 1);
     assert_int_equal(COUNT(&w, upstream_requests[METRIC_UPSTREAM_ERROR]), 1);
     let_go(&v);
+    world_close(&w);
+}
+
+/* A host of our own making: nobody listens at the first of its addresses. */
+struct probe {
+    struct up_exchange x;
+    bool sent;
+};
+
+static void on_sent(struct up_exchange *x) { CONTAINER_OF(x, struct probe, x)->sent = true; }
+
+static void each_address_of_a_host_is_tried(void **state)
+{
+    static const struct up_sink sink = { .sent = on_sent };
+    struct world w;
+    struct server gone = server_open();
+    struct route_host host = { .url = "http://x:1", .authority = "x", .name = "x", .n_addrs = 2 };
+    struct err e;
+    int n, fd;
+
+    (void)state;
+    world_open(&w, "");
+    assert_int_equal(addr_resolve("127.0.0.1", gone.port, &host.addr[0], 1, &n, &e), ST_OK);
+    assert_int_equal(addr_resolve("127.0.0.1", w.origin.port, &host.addr[1], 1, &n, &e), ST_OK);
+    (void)close(gone.fd);
+    for (int h2 = 0; h2 < 2; h2++) {
+        struct probe p = { .x = { .sink = &sink, .path = "/" } };
+        struct up_h1 *one = h2 == 0 ? up_h1_new(&w.l, &host) : NULL;
+        struct up_h2 *two = h2 == 1 ? up_h2_new(&w.l, &host) : NULL;
+
+        assert_int_equal(h2 == 0 ? up_h1_start(one, &p.x) : up_h2_start(two, &p.x), ST_OK);
+        fd = accept_one(&w, &w.origin);
+        TURN_UNTIL(&w, p.sent);
+        if (h2 == 0)
+            up_h1_cancel(&p.x);
+        else
+            up_h2_cancel(&p.x);
+        p.sent = false;
+        hang_up(&w, &fd);
+        pass_time(&w, 200 * MS_US); /* an upstream that never answered is left alone for 0.1 s */
+        assert_int_equal(h2 == 0 ? up_h1_start(one, &p.x) : up_h2_start(two, &p.x), ST_OK);
+        fd = accept_one(&w, &w.origin); /* the one that answered is tried first */
+        if (h2 == 0)
+            up_h1_cancel(&p.x);
+        else
+            up_h2_cancel(&p.x);
+        up_h1_free(&one);
+        up_h2_free(&two);
+        hang_up(&w, &fd);
+    }
     world_close(&w);
 }
 
@@ -952,6 +1005,7 @@ int main(void)
         cmocka_unit_test(a_missing_page_is_remembered_for_a_moment),
         cmocka_unit_test(failures_are_passed_on_and_soon_forgotten),
         cmocka_unit_test(an_origin_that_refuses_is_a_bad_gateway),
+        cmocka_unit_test(each_address_of_a_host_is_tried),
         cmocka_unit_test(an_app_without_an_origin_has_nothing),
         cmocka_unit_test(an_origin_that_does_not_answer_in_time_is_given_up),
         cmocka_unit_test(a_body_that_stands_still_is_given_up),

@@ -215,6 +215,33 @@ static void a_stalled_body_is_resumed_and_its_late_bytes_are_lost(void **state)
     world_close(&w);
 }
 
+static void a_broken_body_is_asked_for_whatever_the_breaker_says(void **state)
+{
+    struct world w;
+    struct view *v, *bad;
+    char key[16];
+    int fd, again;
+
+    (void)state;
+    world_open(&w, "");
+    v = answer(&w, want(&w, "/vod/a"), &fd, HEAD "Content-Length: 10\r\n\r\nhello");
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(key, sizeof key, "/vod/%d", i);
+        bad = answer(&w, want(&w, key), &again,
+                     "HTTP/1.1 500 O\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let_go(&bad);
+        hang_up(&w, &again);
+    }
+    hang_up(&w, &fd);
+    again = accept_one(&w, &w.origin);
+    (void)read_request(&w, again);
+    say(&w, again, "HTTP/1.1 206 P\r\nETag: \"e\"\r\nContent-Range: bytes 5-9/10\r\n\r\nworld");
+    hang_up(&w, &again);
+    IS(v, COMPLETE);
+    let_go(&v);
+    world_close(&w);
+}
+
 static void second_attempts_are_limited_in_all(void **state)
 {
     struct world w;
@@ -555,6 +582,7 @@ int main(void)
         cmocka_unit_test(without_a_strong_tag_nothing_is_resumed),
         cmocka_unit_test(a_body_is_resumed_twice_at_most),
         cmocka_unit_test(a_stalled_body_is_resumed_and_its_late_bytes_are_lost),
+        cmocka_unit_test(a_broken_body_is_asked_for_whatever_the_breaker_says),
         cmocka_unit_test(second_attempts_are_limited_in_all),
         cmocka_unit_test(a_304_makes_the_old_body_good_again),
         cmocka_unit_test(a_200_replaces_the_stale_body),

@@ -388,6 +388,31 @@ static void a_reset_stream_is_resumed_to_its_end(void **state)
     close_tier(&w, &up, 1);
 }
 
+static void a_body_that_breaks_again_is_resumed_from_the_next_upstream(void **state)
+{
+    struct world w;
+    struct upstream up[2];
+    struct view *v;
+
+    (void)state;
+    open_tier(&w, up, 2, "");
+    v = want_media(&w, SEGMENT(1));
+    take_connection(&up[0]);
+    respond(&up[0], &up[0].call[0], "200", "\"e\"", NULL, "ab", false);
+    for (int i = 0; i < 2; i++) {
+        h2_reset(up[0].h2, newest(&up[0])->id, H2_INTERNAL_ERROR, H2_RESET_BROKEN_BODY);
+        exchange(&up[0]);
+        IS(v, RESUMING);
+    }
+    take_connection(&up[1]);
+    assert_true(asked(&up[1], "range: bytes=2-9007199254740991\n"));
+    respond(&up[1], &up[1].call[0], "206", "\"e\"", "bytes 2-3/4", "cd", true);
+    IS(v, COMPLETE);
+    assert_string_equal(body_of(v), "abcd");
+    let_go(&v);
+    close_tier(&w, up, 2);
+}
+
 static void a_lost_connection_resumes_all_its_bodies_on_the_next(void **state)
 {
     struct world w;
@@ -445,6 +470,13 @@ static void many_bodies_on_a_lost_connection_are_one_failure(void **state)
     assert_int_equal(up.calls, 16);
     for (int i = 8; i < 16; i++)
         respond(&up, &up.call[i], "206", "\"e\"", "bytes 2-9007199254740991/*", "cd", true);
+    up.calls = 0;
+    struct view *next = want_media(&w, SEGMENT(9)); /* the host is not suspected */
+
+    exchange(&up);
+    assert_non_null(strstr(up.call[0].request, SEGMENT(9)));
+    IS(next, FETCHING);
+    let_go(&next);
     for (int i = 0; i < 8; i++) {
         IS(v[i], COMPLETE);
         assert_string_equal(body_of(v[i]), "abcd");
@@ -871,6 +903,7 @@ int main(void)
         cmocka_unit_test(what_none_of_them_has_is_not_there),
         cmocka_unit_test(one_that_does_not_answer_may_have_it),
         cmocka_unit_test(a_reset_stream_is_resumed_to_its_end),
+        cmocka_unit_test(a_body_that_breaks_again_is_resumed_from_the_next_upstream),
         cmocka_unit_test(a_lost_connection_resumes_all_its_bodies_on_the_next),
         cmocka_unit_test(many_bodies_on_a_lost_connection_are_one_failure),
         cmocka_unit_test(a_lost_connection_that_had_not_answered_is_opened_once_more),

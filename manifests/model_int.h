@@ -1,0 +1,23 @@
+/* manifests/model_int.h - what manifests/model.c and manifests/model_sane.c share
+ *
+ * Purpose   the model's own predicates, so that the check of its promises uses the rules that the
+ *           verbs use.
+ * Owner     manifests/model.c
+ * Thread    pure.
+ * Tests     tests/unit/test_model.c
+ */
+#ifndef MANIFESTS_MODEL_INT_H
+#define MANIFESTS_MODEL_INT_H
+
+#include "manifests/model.h"
+
+enum { MODEL_MAGIC = 0x30de1a06 };
+
+bool model_rep_ok(const char *s);
+bool model_hash_ok(const char *s);
+bool model_codecs_ok(const char *s);
+/* The order of renditions: v before a, then by number. */
+bool model_rep_before(const char *a, const char *b);
+bool model_period_empty(const struct model_period *p);
+
+#endif
