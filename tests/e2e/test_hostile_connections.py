@@ -99,6 +99,7 @@ def test_a_protocol_that_we_do_not_speak_is_refused_by_alpn(pop):
             Wire(pop.tls, alpn=["spdy/3"])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
 def test_old_tls_is_refused(pop, version):
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
