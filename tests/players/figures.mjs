@@ -2,7 +2,7 @@
 
 const median = (list) => {
   if (list.length === 0) return null;
-  const sorted = list.toSorted((a, b) => a - b);
+  const sorted = [...list].sort((a, b) => a - b);
   return sorted[sorted.length >> 1];
 };
 const most = (list) => list.reduce((a, b) => (a === null || b > a ? b : a), null);
@@ -296,7 +296,7 @@ export class Figures {
       r.latency_s !== null && Math.abs(r.latency_s - opt.target) <= opt.tolerance,
       `latency ${r.latency_s} s, ${opt.target} +- ${opt.tolerance} wanted`,
     );
-    if (this.#epochs.length > 0)
+    if (this.#epochs.length > 0 && r.latency_s !== null && r.barcodes > 0)
       want(r.skew_s !== null && r.skew_s <= opt["max-skew"], `latency: player and clock differ by ${r.skew_s} s`);
     want(r.audio_bytes > 0, "no audio was decoded");
     want(r.barcodes > 0, "no barcode was read");
