@@ -158,7 +158,7 @@ export class Figures {
   on_response(name, url, status, protocol) {
     if (this.#ended_ms !== null) return;
     const p = this.#players.get(name);
-    p.protocols[protocol] = (p.protocols[protocol] ?? 0) + 1;
+    if (protocol !== null) p.protocols[protocol] = (p.protocols[protocol] ?? 0) + 1;
     if (status >= 400) this.#http_error(name, url, status);
   }
 

@@ -55,6 +55,12 @@ test("a good run is good, and its figures are right", () => {
   assert.deepEqual(r.protocols, { h2: 1 });
 });
 
+test("what comes from elsewhere may come by any protocol, but it must come", () => {
+  const clock = (status) => ({ more: (f, i) => i === 9 && f.on_response("dash", "u", status, null) });
+  assert.deepEqual(run(clock(200)).report.failures, []);
+  assert.match(run(clock(500)).report.failures[0], /HTTP errors: 1/);
+});
+
 test("one pause at the start is let pass", () => {
   const { report } = run({ more: (f, i, tell) => i === 1 && tell("waiting", T0 + 500) });
   assert.deepEqual(report.failures, []);

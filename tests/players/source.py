@@ -29,12 +29,13 @@ BAR_X, BAR_Y, BOX, BAR_HEIGHT, BITS = 160, 20, 20, 24, 16
 GUESSES = 60  # frames from which the epoch is taken
 
 
-def barcode(first_frame):
-    """The filters that draw it."""
+def barcode(first_frame, lie_at):
+    """The filters that draw it. The pictures from lie_at on call themselves by the number 64 later."""
+    number = f"(n+{first_frame}+64*gte(n,{lie_at}))" if lie_at else f"(n+{first_frame})"
     frame = f"drawbox=x={BAR_X - BOX}:y={BAR_Y - 8}:w={(BITS + 2) * BOX}:h={BAR_HEIGHT + 16}:c=black:t=fill"
     boxes = [
         f"drawbox=x={BAR_X + k * BOX}:y={BAR_Y}:w={BOX}:h={BAR_HEIGHT}:c=white:t=fill"
-        f":enable='mod(floor((n+{first_frame})/{1 << k}),2)'"
+        f":enable='mod(floor({number}/{1 << k}),2)'"
         for k in range(BITS)
     ]
     return ",".join([frame, *boxes])
@@ -45,7 +46,7 @@ def command(args):
     gop = round(args.gop * FPS)
     # the last two print a line for each frame as it goes to the encoder
     filters = ",".join([
-        "format=yuv420p", barcode(args.first_frame),
+        "format=yuv420p", barcode(args.first_frame, args.lie_at),
         "metadata=mode=add:key=k:value=v", "metadata=mode=print:file=pipe\\\\:1:direct=1",
     ])  # fmt: skip
     line = [
@@ -156,6 +157,7 @@ def parser():
     where.add_argument("--dash", metavar="URL", help="http://HOST/DIRECTORY that takes PUT")
     p.add_argument("--utc", metavar="URL", help="with --dash: where players ask for the time")
     p.add_argument("--first-frame", type=int, default=0, metavar="N", help="number of the first picture")
+    p.add_argument("--lie-at", type=int, default=0, metavar="N", help="pictures from there on are wrong")
     p.add_argument("--gop", type=float, default=1, metavar="S", help="seconds from IDR to IDR")
     p.add_argument("--offset", type=float, default=0, metavar="S", help="time stamps begin there")
     p.add_argument("--seconds", type=float, default=0, metavar="S", help="how long; 0: until stopped")

@@ -34,6 +34,7 @@ const OPTIONS = {
   seconds: { type: "string" } /* of playing, once all of them play; absent: until told to stop */,
   "start-timeout": { type: "string", default: "20" },
   browser: { type: "string", default: process.env.CHROMIUM ?? "/usr/bin/chromium" },
+  http1: { type: "boolean" } /* the browser does not offer HTTP/2 */,
   screenshot: { type: "string" } /* FILE-PLAYER.png at the end */,
   /* how */
   target: { type: "string", default: "2" } /* seconds of latency that the players aim at */,
@@ -66,7 +67,7 @@ try {
   usage(e.message);
 }
 if (opt.url === undefined) usage("--url is needed");
-const PLAIN = new Set(["url", "players", "browser", "screenshot", "epoch", "protocol"]);
+const PLAIN = new Set(["url", "players", "browser", "screenshot", "epoch", "protocol", "http1"]);
 for (const name of Object.keys(OPTIONS)) {
   if (PLAIN.has(name) || opt[name] === undefined) continue;
   const number = Number(opt[name]);
@@ -112,8 +113,11 @@ async function open_player(browser, name, base, figures) {
   const asked = new Map();
   wire.on("Network.requestWillBeSent", (e) => asked.set(e.requestId, e.request.url));
   wire.on("Network.responseReceived", (e) => {
-    if (!e.response.url.startsWith(base))
-      figures.on_response(name, e.response.url, e.response.status, e.response.protocol);
+    const { url, status, protocol } = e.response;
+    if (url.startsWith(base) || url.startsWith("blob:")) return;
+    /* the clock may be elsewhere: how that is fetched says nothing about the stream */
+    const ours = new URL(url).origin === new URL(opt.url).origin;
+    figures.on_response(name, url, status, ours ? protocol : null);
   });
   wire.on("Network.loadingFinished", (e) => asked.delete(e.requestId));
   wire.on("Network.loadingFailed", (e) => {
@@ -175,6 +179,7 @@ async function main() {
         "--disable-component-update",
         "--disable-sync",
         "--autoplay-policy=no-user-gesture-required",
+        ...(opt.http1 ? ["--disable-http2"] : []),
       ],
     });
     const pages = await Promise.all(players.map((p) => open_player(browser, p, base, figures)));

@@ -1,4 +1,7 @@
-"""watch.mjs from Python: two real players, their events to wait for, their report in the end."""
+"""watch.mjs from Python: two real players, their events to wait for, their report in the end.
+
+And ffmpeg as a third player, which is judged by its silence.
+"""
 
 import json
 import pathlib
@@ -12,7 +15,8 @@ START = 60  # seconds that a browser on a busy machine may take to begin and to 
 
 
 class Watch:
-    """Watch(url, tmp, seconds=30, protocol="h2"): options as of watch.mjs, - written as _."""
+    """Watch(url, tmp, seconds=30, protocol="h2"): options as of watch.mjs, - written as _.
+    An option that is True is given without a value."""
 
     def __init__(self, url, tmp, players=PLAYERS, **options):
         self.players = players
@@ -22,7 +26,9 @@ class Watch:
         self._ended = False
         line = ["node", str(HERE / "watch.mjs"), "--url", url, "--players", ",".join(players)]
         for name, value in options.items():
-            line += ["--" + name.replace("_", "-"), str(value)]
+            line.append("--" + name.replace("_", "-"))
+            if value is not True:
+                line.append(str(value))
         self._words = open(tmp / "watch.log", "w+")
         self.proc = subprocess.Popen(
             line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True, cwd=HERE
@@ -115,3 +121,27 @@ def describe(report):
     for name, r in report["players"].items():
         rows.append(f"{name}: " + json.dumps({k: v for k, v in r.items() if k != "phases"}))
     return "\n".join(rows)
+
+
+class Listener:
+    """ffmpeg plays url for so many seconds of media; result() tells how it went."""
+
+    def __init__(self, url, seconds, level="error"):
+        self.patience = START + seconds
+        tls = ["-tls_verify", "0"] if url.startswith("https") else []
+        self.proc = subprocess.Popen(
+            ["ffmpeg", "-hide_banner", "-nostdin", "-v", level, *tls, "-i", url, "-t", str(seconds),
+             "-f", "null", "-progress", "pipe:1", "-"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def result(self):
+        """(exit status, what it said, pictures it decoded)"""
+        out, err = self.proc.communicate(timeout=self.patience)
+        frames = [int(x[6:]) for x in out.splitlines() if x.startswith("frame=")]
+        return self.proc.returncode, err, frames[-1] if frames else 0
+
+    def end(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.communicate()
