@@ -88,14 +88,15 @@ def test_all_players_play_a_live_stream_through_the_edge(stage, door):
     watch.mark("calm")
     for event in watch.wait_all("recovered", 20, mark="calm"):
         assert 1000 < event["after_ms"] < 4000, event
-    third = stage.listener(url, 5)
+    third = stage.listener(url, 6)
     report = watch.report(stop=False)
     assert report["ok"], describe(report)
     for name, player in report["players"].items():
         assert set(player["phases"]) == {"start", "calm"}
         assert player["size"] == [640, 360]
     status, said, pictures = third.result()
-    assert (status, said) == (0, "") and pictures > 100
+    assert (status, said) == (0, "")
+    assert pictures > 60  # it joins picture and sound at different segments
 
 
 @pytest.mark.long
