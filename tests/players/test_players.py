@@ -6,7 +6,9 @@ is the edge (HTTP/2 over TLS, bodies that grow) and the harness itself: it must 
 
 import datetime
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -68,6 +70,13 @@ def stage(launch, short_dir, monkeypatch):  # noqa: F811
     s.origin.stop()
 
 
+def test_the_judge_sees_each_thing_that_can_be_wrong():
+    done = subprocess.run(
+        ["node", "--test", HERE / "figures.test.mjs"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "door",
     [
@@ -106,7 +115,8 @@ def test_the_judge_sees_segments_that_are_missing(stage):
     watch = stage.watch(stage.tls, seconds=12)
     watch.wait_all("playing", 60)
     watch.mark("hole")
-    newest = max(int(p.split("-")[1][:-4]) for p in list(stage.origin.files) if p.startswith("/live/a/0-") and p.endswith("4s"))
+    video = re.compile(r"/live/a/0-(\d+)\.m4s$")
+    newest = max(int(m[1]) for m in map(video.match, list(stage.origin.files)) if m)
     stage.origin.missing |= {f"/live/a/0-{n}.m4s" for n in range(newest + 2, newest + 5)}
     for event in watch.wait_all("http", 30):
         assert event["status"] == 404
@@ -122,8 +132,10 @@ def test_the_judge_sees_pictures_that_are_wrong(stage):
     stage.source(lambda event: None, "--lie-at", 300)
     watch = stage.watch(stage.tls, seconds=15)
     report = watch.report(stop=False)
+    assert not report["ok"]
     for player in watch.players:
-        assert any(text.startswith(f"{player}: jumps of barcodes") for text in report["failures"]), describe(report)
+        assert report["players"][player]["jumps"] == 1, describe(report)
+        assert any(text.startswith(f"{player}: jumps of barcodes") for text in report["failures"])
 
 
 def two_periods(utc, first_s):
