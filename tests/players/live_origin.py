@@ -78,6 +78,15 @@ class LiveOrigin:
             self.change.wait_for(lambda: path in self.files, HOLD)
             return self.files.get(path)
 
+    def put(self, path, body):
+        """As if somebody had PUT it."""
+        file = Growing(threading.Condition())
+        file.add(body)
+        file.finish(True)
+        with self.change:
+            self.files[path] = file
+            self.change.notify_all()
+
     def wait_for(self, path, timeout):
         with self.change:
             return self.change.wait_for(lambda: path in self.files, timeout)

@@ -4,8 +4,11 @@ ffmpeg's own dash muxer makes the stream and an outside origin holds it, so that
 is the edge (HTTP/2 over TLS, bodies that grow) and the harness itself: it must also see what is wrong.
 """
 
+import datetime
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -42,12 +45,12 @@ def stage(launch, short_dir, monkeypatch):  # noqa: F811
     s.utc = s.tls.replace(MANIFEST, "/live/time")
     s.open = []
 
-    def source(tell, *args):
+    def source(tell, *args, stream="a"):
         """Live when it returns."""
-        one = start(tell, "--dash", s.origin.url + "/live/a", "--utc", s.utc, *args)
+        one = start(tell, "--dash", f"{s.origin.url}/live/{stream}", "--utc", s.utc, *args)
         s.open.append(one)
         # players that begin too early ask for what cannot be there
-        assert s.origin.wait_for("/live/a/0-4.m4s", 30), one.words
+        assert s.origin.wait_for(f"/live/{stream}/0-4.m4s", 30), one.words
         return one
 
     def watch(url, **options):
@@ -65,6 +68,13 @@ def stage(launch, short_dir, monkeypatch):  # noqa: F811
     for one in reversed(s.open):
         one.end()
     s.origin.stop()
+
+
+def test_the_judge_sees_each_thing_that_can_be_wrong():
+    done = subprocess.run(
+        ["node", "--test", HERE / "figures.test.mjs"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,8 @@ def test_the_judge_sees_segments_that_are_missing(stage):
     watch = stage.watch(stage.tls, seconds=12)
     watch.wait_all("playing", 60)
     watch.mark("hole")
-    newest = max(int(p.split("-")[1][:-4]) for p in list(stage.origin.files) if p.startswith("/live/a/0-") and p.endswith("4s"))
+    video = re.compile(r"/live/a/0-(\d+)\.m4s$")
+    newest = max(int(m[1]) for m in map(video.match, list(stage.origin.files)) if m)
     stage.origin.missing |= {f"/live/a/0-{n}.m4s" for n in range(newest + 2, newest + 5)}
     for event in watch.wait_all("http", 30):
         assert event["status"] == 404
@@ -121,5 +132,48 @@ def test_the_judge_sees_pictures_that_are_wrong(stage):
     stage.source(lambda event: None, "--lie-at", 300)
     watch = stage.watch(stage.tls, seconds=15)
     report = watch.report(stop=False)
+    assert not report["ok"]
     for player in watch.players:
-        assert any(text.startswith(f"{player}: jumps of barcodes") for text in report["failures"]), describe(report)
+        assert report["players"][player]["jumps"] == 1, describe(report)
+        assert any(text.startswith(f"{player}: jumps of barcodes") for text in report["failures"])
+
+
+def two_periods(utc, first_s):
+    """A live manifest whose first Period is stream p0, first_s long, and whose second is p1."""
+    began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=3)
+    template = (
+        '<SegmentTemplate timescale="1" duration="1" startNumber="1"'
+        ' initialization="$RepresentationID$-init.mp4" media="$RepresentationID$-$Number$.m4s"/>'
+    )
+    sets = (
+        '<AdaptationSet contentType="video" mimeType="video/mp4" segmentAlignment="true">'
+        f'{template}<Representation id="0" codecs="avc1.42c01e" bandwidth="600000" width="640" height="360"/>'
+        '</AdaptationSet><AdaptationSet contentType="audio" mimeType="audio/mp4" segmentAlignment="true">'
+        f'{template}<Representation id="1" codecs="mp4a.40.2" bandwidth="64000" audioSamplingRate="48000"/>'
+        "</AdaptationSet>"
+    )
+    return (
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011"'
+        f' type="dynamic" availabilityStartTime="{began:%Y-%m-%dT%H:%M:%SZ}" minimumUpdatePeriod="PT60S"'
+        ' timeShiftBufferDepth="PT30S" minBufferTime="PT1S">'
+        f'<Period id="p0" start="PT0S" duration="PT{first_s}S"><BaseURL>../p0/</BaseURL>{sets}</Period>'
+        f'<Period id="p1" start="PT{first_s}S"><BaseURL>../p1/</BaseURL>{sets}</Period>'
+        f'<UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-xsdate:2014" value="{utc}"/></MPD>'
+    ).encode()
+
+
+@pytest.mark.long
+def test_the_judge_knows_a_new_period_with_new_pictures(stage):
+    # the second is made while the first plays, well before it is needed
+    first = stage.source(lambda event: None, "--seconds", 10, stream="p0")
+    stage.source(lambda event: None, "--first-frame", 10000, stream="p1")
+    assert first.wait(30) == 0
+    stage.origin.put(MANIFEST, two_periods(stage.utc, 10))
+    # whole segments, each player behind by its own rule, and a seam that nobody has made smooth
+    watch = stage.watch(stage.tls, seconds=14, target=4, tolerance=3, max_gap=2000)
+    watch.wait_all("period", 60, id="p0")
+    watch.wait_all("period", 60, id="p1")
+    report = watch.report(stop=False)
+    assert report["ok"], describe(report)
+    for player in report["players"].values():
+        assert player["periods"] == ["p0", "p1"] and player["jumps"] == 1
