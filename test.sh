@@ -57,6 +57,7 @@ packages=(
     libavformat-dev libavcodec-dev libavutil-dev ffmpeg
     gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils
+    iproute2
 )
 missing=()
 for p in "${packages[@]}"; do

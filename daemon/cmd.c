@@ -5,6 +5,7 @@
 
 #include "core/conf.h"
 #include "daemon/admin.h"
+#include "daemon/box.h"
 
 void cmd_print_json(json_t *j)
 {
@@ -15,7 +16,16 @@ void cmd_print_json(json_t *j)
     json_decref(j);
 }
 
-/* The process is where its configuration says; none given: where the defaults say. */
+struct conf *cmd_conf(const struct cmd_args *a, FILE *report)
+{
+    struct conf *c;
+
+    if (a->config == NULL)
+        return box_conf(a->state_dir, a->runtime_dir, report);
+    return conf_load(a->config, 1, &c, report) == ST_OK ? c : NULL;
+}
+
+/* The process is where its configuration says; none given: where the box's does. */
 static enum st find(const struct cmd_args *a, const char *command, json_t **answer, struct err *err,
                     FILE *report)
 {
@@ -25,12 +35,8 @@ static enum st find(const struct cmd_args *a, const char *command, json_t **answ
 
     if (a->runtime_dir != NULL)
         return admin_ask(a->runtime_dir, command, answer, err);
-    if (a->config != NULL)
-        st = conf_load(a->config, 1, &c, report);
-    else
-        st = (c = conf_defaults(1)) != NULL ? ST_OK : ST_ENOMEM;
-    if (st != ST_OK)
-        return st;
+    if ((c = cmd_conf(a, report)) == NULL)
+        return ST_ECONF;
     where = c;
     st = admin_ask(c->runtime_dir, command, answer, err);
     conf_unref(&where);

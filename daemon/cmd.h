@@ -12,7 +12,9 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
+#include "core/conf.h"
 #include "core/status.h"
 
 enum cmd_takes {
@@ -20,11 +22,15 @@ enum cmd_takes {
     CMD_DIR = 2,    /* --runtime-dir DIR */
     CMD_JSON = 4,   /* --json */
     CMD_FILE = 8,   /* FILE, wanted */
-    CMD_MAY_FILE = 16
+    CMD_MAY_FILE = 16,
+    CMD_SIGN = 32, /* two words, --exp and --kid */
+    CMD_STATE = 64 /* --state-dir DIR */
 };
 
 struct cmd_args {
-    const char *config, *runtime_dir, *file; /* NULL: not given */
+    const char *config, *runtime_dir, *state_dir, *file; /* NULL: not given */
+    const char *word[2];                                 /* CMD_SIGN: both there */
+    const char *exp, *kid;
     bool json;
 };
 
@@ -37,11 +43,15 @@ struct cmd {
     int (*run)(const struct cmd_args *a);
 };
 
-extern const struct cmd cmd_check, cmd_dump, cmd_listeners, cmd_reload, cmd_run, cmd_version;
+extern const struct cmd cmd_check, cmd_dump, cmd_listeners, cmd_reload, cmd_run, cmd_sign,
+    cmd_version;
 
 /* Asks the running process that -c or --runtime-dir name. On failure it has been said on standard
  * error, and with --json on standard output too. NULL: failed. An answer says "ok": true. */
 json_t *cmd_ask(const struct cmd_args *a, const char *command);
+
+/* The configuration that -c names; without -c the box's (daemon/box.h). NULL: failed, and said. */
+struct conf *cmd_conf(const struct cmd_args *a, FILE *report);
 
 void cmd_print_json(json_t *j); /* one line on standard output; takes the reference */
 

@@ -324,7 +324,7 @@ const struct part listeners_part = {
     .fini = fini,
 };
 
-void listeners_each(struct process *p,
+void listeners_each(const struct process *p,
                     void (*each)(void *arg, const char *section, const char *configured,
                                  const char *actual),
                     void *arg)

@@ -52,7 +52,7 @@ extern const struct listen_section listen_sections[]; /* name NULL ends it */
 extern const struct part listeners_part;
 
 /* What is listened on now: the URL of the configuration, and the one that works. */
-void listeners_each(struct process *p,
+void listeners_each(const struct process *p,
                     void (*each)(void *arg, const char *section, const char *configured,
                                  const char *actual),
                     void *arg);

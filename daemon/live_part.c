@@ -1,6 +1,5 @@
 #include "daemon/live_part.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "core/log.h"
 #include "core/tls.h"
 #include "daemon/edge_part.h"
+#include "daemon/keys.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/workers.h"
@@ -277,38 +277,6 @@ static enum st load_tls(const struct conf *c, struct tls_set **out, struct err *
     return st;
 }
 
-static enum st load_keys(const struct conf *c, struct auth_keys **out, struct err *err)
-{
-    struct auth_key *keys = calloc(c->secrets.publish_n + 1, sizeof *keys);
-    enum st st = keys != NULL ? ST_OK : ST_ENOMEM;
-
-    *out = NULL;
-    for (size_t i = 0; i < c->secrets.publish_n && st == ST_OK; i++) {
-        const struct conf_secret *s = &c->secrets.publish[i];
-        char hex[2 * AUTH_KEY_MAX + 64];
-        FILE *f = fopen(s->file, "re");
-        size_t n = 0;
-
-        if (f == NULL) {
-            st = err_set(err, ST_ECONF, "secrets.publish.%s: %s: cannot be read", s->name, s->file);
-            break;
-        }
-        n = fread(hex, 1, sizeof hex - 1, f);
-        (void)fclose(f);
-        hex[n] = '\0';
-        if (auth_key_parse(s->name, hex, &keys[i]) != ST_OK)
-            st = err_set(err, ST_ECONF, "secrets.publish.%s: %s: no key of 16 to 64 bytes in hex",
-                         s->name, s->file);
-        OPENSSL_cleanse(hex, sizeof hex);
-    }
-    if (st == ST_OK && (*out = auth_keys_new(keys, c->secrets.publish_n)) == NULL)
-        st = ST_ENOMEM;
-    if (keys != NULL)
-        OPENSSL_cleanse(keys, c->secrets.publish_n * sizeof *keys);
-    free(keys);
-    return st;
-}
-
 static enum st check(const struct conf *c, struct err *err)
 {
     struct tls_set *tls = NULL;
@@ -316,7 +284,7 @@ static enum st check(const struct conf *c, struct err *err)
     enum st st = load_tls(c, &tls, err);
 
     if (st == ST_OK)
-        st = load_keys(c, &keys, err);
+        st = keys_load(c, &keys, err);
     tls_set_unref(&tls);
     auth_keys_unref(&keys);
     return st;
@@ -332,7 +300,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
     if (st == ST_OK)
         st = load_tls(fresh, &tls, err);
     if (st == ST_OK)
-        st = load_keys(fresh, &keys, err);
+        st = keys_load(fresh, &keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 

@@ -7,8 +7,8 @@
 
 enum { USAGE = 2 };
 
-static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check,   &cmd_dump, &cmd_reload,
-                                          &cmd_listeners, &cmd_version, NULL };
+static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check, &cmd_dump,    &cmd_reload,
+                                          &cmd_listeners, &cmd_sign,  &cmd_version, NULL };
 
 static void print_usage(FILE *f)
 {
@@ -29,6 +29,14 @@ static void print_help(const struct cmd *c)
         (void)fputs("  -c, --config FILE      the configuration of the process\n", stdout);
     if ((c->takes & CMD_DIR) != 0)
         (void)fputs("      --runtime-dir DIR  the runtime_dir of the process\n", stdout);
+    if ((c->takes & CMD_STATE) != 0)
+        (void)fputs("      --state-dir DIR    where keys are kept when there is no FILE\n", stdout);
+    if ((c->takes & CMD_SIGN) != 0)
+        (void)fputs(
+            "      --exp WHEN         24h from now (the default is 24h), a Unix time, or 0: "
+            "for ever\n"
+            "      --kid KID          which of secrets.publish; the last one by default\n",
+            stdout);
     if ((c->takes & CMD_JSON) != 0)
         (void)fputs("      --json             one line of JSON, for machines\n", stdout);
     (void)fputs("  -h, --help             this text\n", stdout);
@@ -39,6 +47,23 @@ static int complain(const struct cmd *c, const char *what, const char *which)
     (void)fprintf(stderr, "freshet %s: %s%s%s\nusage: freshet %s %s\n", c->name, what,
                   which != NULL ? " " : "", which != NULL ? which : "", c->name, c->usage);
     return USAGE;
+}
+
+static int alone(const struct cmd *c, const struct cmd_args *a)
+{
+    if ((a->file != NULL) + (a->config != NULL) + (a->runtime_dir != NULL || a->state_dir != NULL) >
+        1)
+        return complain(c, "only one of -c, --runtime-dir and FILE makes sense", NULL);
+    return 0;
+}
+
+static int take_words(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
+{
+    if (argc - at != 2)
+        return complain(c, "two words are wanted", NULL);
+    a->word[0] = argv[at];
+    a->word[1] = argv[at + 1];
+    return alone(c, a);
 }
 
 static int take_file(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
@@ -52,43 +77,79 @@ static int take_file(const struct cmd *c, int argc, char **argv, int at, struct 
     if (at == argc && (c->takes & CMD_FILE) != 0)
         return complain(c, "a file is wanted", NULL);
     a->file = at < argc ? argv[at] : NULL;
-    if ((a->file != NULL) + (a->config != NULL) + (a->runtime_dir != NULL) > 1)
-        return complain(c, "only one of -c, --runtime-dir and FILE makes sense", NULL);
-    return 0;
+    return alone(c, a);
+}
+
+/* Which commands take an option. */
+static const struct takes {
+    int letter;
+    unsigned flag;
+    const char *shown;
+} takes[] = {
+    { 'c', CMD_CONFIG, "-c" },  { 'd', CMD_DIR, "--runtime-dir" },
+    { 'j', CMD_JSON, NULL },    { 'e', CMD_SIGN, "--exp" },
+    { 'k', CMD_SIGN, "--kid" }, { 's', CMD_STATE, "--state-dir" },
+};
+
+static const struct takes *find_option(int letter)
+{
+    for (size_t i = 0; i < sizeof takes / sizeof takes[0]; i++)
+        if (takes[i].letter == letter)
+            return &takes[i];
+    return NULL;
+}
+
+static void set_option(struct cmd_args *a, int letter, const char *value)
+{
+    switch (letter) {
+    case 'c':
+        a->config = value;
+        break;
+    case 'd':
+        a->runtime_dir = value;
+        break;
+    case 'e':
+        a->exp = value;
+        break;
+    case 'k':
+        a->kid = value;
+        break;
+    case 's':
+        a->state_dir = value;
+        break;
+    default:
+        a->json = true;
+    }
 }
 
 /* argv[0] is the name of the command. */
 static int run(const struct cmd *c, int argc, char **argv)
 {
-    static const struct option options[] = { { "config", required_argument, NULL, 'c' },
-                                             { "runtime-dir", required_argument, NULL, 'd' },
-                                             { "json", no_argument, NULL, 'j' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' }, { "runtime-dir", required_argument, NULL, 'd' },
+        { "json", no_argument, NULL, 'j' },         { "exp", required_argument, NULL, 'e' },
+        { "kid", required_argument, NULL, 'k' },    { "state-dir", required_argument, NULL, 's' },
+        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
+    };
     struct cmd_args a = { .json = false };
     int o, wrong;
 
     opterr = 0;
     while ((o = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
+        const struct takes *t = find_option(o);
+
         if (o == 'h') {
             print_help(c);
             return 0;
-        } else if (o == 'c' && (c->takes & CMD_CONFIG) != 0) {
-            a.config = optarg;
-        } else if (o == 'd' && (c->takes & CMD_DIR) != 0) {
-            a.runtime_dir = optarg;
-        } else if (o == 'j' && (c->takes & CMD_JSON) != 0) {
-            a.json = true;
-        } else if (o == ':') {
-            return complain(c, "a value is missing after", argv[optind - 1]);
-        } else {
-            return complain(c, "unknown option",
-                            o == 'c'   ? "-c"
-                            : o == 'd' ? "--runtime-dir"
-                                       : argv[optind - 1]);
         }
+        if (o == ':')
+            return complain(c, "a value is missing after", argv[optind - 1]);
+        if (t == NULL || (c->takes & t->flag) == 0)
+            return complain(c, "unknown option",
+                            t != NULL && t->shown != NULL ? t->shown : argv[optind - 1]);
+        set_option(&a, o, optarg);
     }
-    wrong = take_file(c, argc, argv, optind, &a);
+    wrong = ((c->takes & CMD_SIGN) != 0 ? take_words : take_file)(c, argc, argv, optind, &a);
     return wrong != 0 ? wrong : c->run(&a);
 }
 

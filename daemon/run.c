@@ -13,6 +13,7 @@
 #include "core/conf.h"
 #include "core/log.h"
 #include "daemon/admin.h"
+#include "daemon/box.h"
 #include "daemon/cmd.h"
 #include "daemon/listeners.h"
 #include "daemon/observe.h"
@@ -21,7 +22,7 @@
 struct server {
     struct process process;
     struct admin admin;
-    const char *file; /* NULL: built-in defaults */
+    const char *file; /* NULL: the box */
     int signals;
 };
 
@@ -248,19 +249,21 @@ static void serve(struct server *s)
     }
 }
 
-static struct conf *first_conf(const char *file)
+static struct conf *first_conf(const struct cmd_args *a)
 {
-    struct conf *c;
+    struct conf *c = cmd_conf(a, stderr);
+    const struct conf *drop = c;
 
-    if (file == NULL)
-        return conf_defaults(1);
-    return conf_load(file, 1, &c, stderr) == ST_OK ? c : NULL;
+    if (c == NULL || a->config != NULL || box_make_files(c, stderr) == ST_OK)
+        return c;
+    conf_unref(&drop);
+    return NULL;
 }
 
 static int run(const struct cmd_args *a)
 {
     struct server s = { .file = a->config };
-    struct conf *c = first_conf(a->config);
+    struct conf *c = first_conf(a);
     const struct conf *drop = c;
     struct err err = { .text = "" };
     int rc = 1;
@@ -283,9 +286,14 @@ static int run(const struct cmd_args *a)
                      LOG_CTX_INT(LOG_CTX_TEXT(NULL, "version", FRESHET_VERSION), "loops",
                                  s.process.loops_n),
                      "daemon", "ready");
+            if (s.file == NULL)
+                box_greet(&s.process, stdout);
             serve(&s);
             process_stop(&s.process);
             rc = 0;
+        } else if (s.file == NULL) {
+            (void)fputs("Without -c the ports are fixed; for others write a configuration file.\n",
+                        stderr);
         }
         admin_close(&s.admin);
     }
@@ -296,11 +304,13 @@ static int run(const struct cmd_args *a)
 
 const struct cmd cmd_run = {
     .name = "run",
-    .takes = CMD_CONFIG,
-    .usage = "[-c FILE]",
+    .takes = CMD_CONFIG | CMD_DIR | CMD_STATE,
+    .usage = "[-c FILE | [--state-dir DIR] [--runtime-dir DIR]]",
     .summary = "run the server in the foreground",
     .details =
-        "Without -c: the built-in defaults. Logs to standard error. SIGHUP reads FILE again,\n"
+        "Without -c: all in one on this machine, with a certificate and a publish key made at the\n"
+        "first start; prints what to paste into OBS, ffmpeg and a browser.\n"
+        "Logs to standard error. SIGHUP reads FILE again,\n"
         "SIGTERM and SIGINT end the process, SIGUSR1 shows the last lines of its logs.",
     .run = run,
 };

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT, cli, make_certificate
 
-COMMANDS = ["run", "check", "dump", "reload", "listeners", "version"]
+COMMANDS = ["run", "check", "dump", "reload", "listeners", "sign", "version"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
