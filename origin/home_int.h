@@ -75,9 +75,10 @@ struct session {
 
     /* time */
     struct anchor anchor;
-    int64_t ast_s;    /* 0: no tag yet */
-    int64_t shift_ms; /* session time minus the door's time */
-    int64_t now_ms;   /* session time of the newest tag */
+    int64_t ast_s;     /* 0: no tag yet */
+    int64_t window_us; /* what players may go back */
+    int64_t shift_ms;  /* session time minus the door's time */
+    int64_t now_ms;    /* session time of the newest tag */
     int64_t told_anchor_us;
     int64_t last_arrival_us;
     struct flv_mark mark; /* the last one */

@@ -59,6 +59,7 @@ struct session *session_new(struct home_loop *hl, const char *name)
     s->hl = hl;
     memcpy(s->name, name, strlen(name) + 1);
     mint_id(s->id);
+    s->window_us = (int64_t)hl->loop->conf->origin.window_us;
     anchor_init(&s->anchor);
     spool_init(&s->spool, &lim);
     buf_init(&s->bytes, RECORD_BYTES_MAX);

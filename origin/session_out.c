@@ -15,7 +15,10 @@
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
 
-enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32, WINDOW_S = 60 };
+enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32 };
+
+/* A manifest a player still holds names what was in the window when it was made. */
+#define EXPIRE_LATE_US (10 * (int64_t)SEC_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
@@ -180,7 +183,7 @@ static enum st ensure_stream(struct session *s)
                                .ast_s = s->ast_s,
                                .segment_us = SEGMENT_MS * (int64_t)MS_US,
                                .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
-                               .window_us = WINDOW_S * (int64_t)SEC_US };
+                               .window_us = s->window_us };
     enum st st = ST_OK;
 
     if (s->model == NULL)
@@ -396,7 +399,7 @@ static void expire(struct session *s)
     int64_t now_us = clock_wall_us() - s->ast_s * (int64_t)SEC_US;
     const struct model_period *p;
 
-    if (model_expire(s->model, now_us - (WINDOW_S + 10) * (int64_t)SEC_US) == 0)
+    if (model_expire(s->model, now_us - s->window_us - EXPIRE_LATE_US) == 0)
         return;
     p = model_current(s->model);
     for (unsigned i = 0; i < p->n_reps; i++) {
