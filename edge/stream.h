@@ -30,7 +30,7 @@ enum {
     STREAMS_MAX = 200000,
     STREAM_NAME_MAX = 64 + 1 + 64, /* APP/STREAM */
     STREAM_SESSION_LEN = 13,
-    STREAM_SPAN_MAX = 20000, /* latest - first + 1; announcing further expires the oldest */
+    STREAM_SPAN_MAX = 20000,      /* latest - first + 1; announcing further expires the oldest */
     STREAM_HOLD_MAX_US = 3000000, /* of a request for the next segment */
 };
 #define STREAM_NUMBER_MAX ((UINT64_C(1) << 53) - 1) /* what JSON carries exactly */

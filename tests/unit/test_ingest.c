@@ -305,6 +305,8 @@ static void pass_time(struct world *w, uint64_t us)
 {
     skipped_us += us;
     (void)loop_touch(&w->loop);
+    timer_wheel_sweep(&w->loop);
+    assert_int_equal(loop_turn_nowait(&w->loop), ST_OK);
 }
 
 static void one_broadcast(bool tls)
