@@ -156,6 +156,10 @@ async function play_shaka(url) {
     },
     manifest: {
       dash: {
+        /* Else the first manifest moves the start of the timeline: Shaka takes the segment in
+         * progress, which a SegmentTimeline lists at its full length, for one that has been made.
+         * Its low-latency defaults say false too, but only after that manifest. */
+        autoCorrectDrift: false,
         manifestPreprocessorTXml: (mpd) => {
           const list = mpd.children.filter((c) => c.tagName === "Period");
           on_periods(
