@@ -44,7 +44,7 @@ struct cmd {
 };
 
 extern const struct cmd cmd_check, cmd_dump, cmd_listeners, cmd_reload, cmd_run, cmd_sign,
-    cmd_version;
+    cmd_streams, cmd_version;
 
 /* Asks the running process that -c or --runtime-dir name. On failure it has been said on standard
  * error, and with --json on standard output too. NULL: failed. An answer says "ok": true. */

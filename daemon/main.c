@@ -7,8 +7,9 @@
 
 enum { USAGE = 2 };
 
-static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check, &cmd_dump,    &cmd_reload,
-                                          &cmd_listeners, &cmd_sign,  &cmd_version, NULL };
+static const struct cmd *const cmds[] = { &cmd_run,    &cmd_check,     &cmd_dump,
+                                          &cmd_reload, &cmd_listeners, &cmd_streams,
+                                          &cmd_sign,   &cmd_version,   NULL };
 
 static void print_usage(FILE *f)
 {

@@ -6,6 +6,7 @@
 #include "daemon/live_part.h"
 #include "daemon/observe.h"
 #include "daemon/part.h"
+#include "daemon/streams.h"
 #include "daemon/workers.h"
 
 const struct listen_section listen_sections[] = {
@@ -19,5 +20,5 @@ const struct listen_section listen_sections[] = {
 };
 
 /* A part may use what stands above it; listeners come last, so that a connection finds all. */
-const struct part *const parts[] = { &observe_part, &edge_part,      &workers_part,
-                                     &live_part,    &listeners_part, NULL };
+const struct part *const parts[] = { &observe_part, &edge_part,      &workers_part, &live_part,
+                                     &streams_part, &listeners_part, NULL };

@@ -18,6 +18,7 @@
 #include "daemon/listeners.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
+#include "daemon/streams.h"
 
 struct server {
     struct process process;
@@ -150,14 +151,18 @@ static json_t *list(struct server *s)
     return json_pack("{s:b, s:o}", "ok", 1, "listeners", all);
 }
 
+static json_t *streams(struct server *s) { return streams_list(&s->process); }
+
 static json_t *answer(void *arg, const char *command)
 {
     static const struct {
         const char *name;
         json_t *(*run)(struct server *s);
-    } commands[] = {
-        { "dump", dump }, { "listeners", list }, { "reload", reload }, { "status", status }
-    };
+    } commands[] = { { "dump", dump },
+                     { "listeners", list },
+                     { "reload", reload },
+                     { "status", status },
+                     { "streams", streams } };
 
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(commands[i].name, command) == 0)

@@ -12,6 +12,7 @@
 #ifndef ORIGIN_HOME_H
 #define ORIGIN_HOME_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +39,9 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
 void home_free(struct home **hp);
 MUST_USE enum st home_loop_start(struct home *h, struct loop *l);
 void home_loop_stop(struct loop *l); /* ends every session here, without ceremony */
+/* Adds an object for each session of this loop; for people, so the names are the contract:
+ * tests/e2e/test_box.py. */
+void home_loop_list(struct loop *l, json_t *list);
 size_t home_sessions(const struct home *h);
 
 /* Why the home closes a door. */

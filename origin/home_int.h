@@ -67,6 +67,7 @@ struct session {
     struct door *door;  /* the publisher; NULL: none at present */
     struct timer timer; /* silence, reconnect window, lingering */
     struct grave grave;
+    uint64_t begun_us;
     uint64_t last_tag_us;
     uint64_t left_us; /* when the publisher left; 0: it has not */
     bool gone;        /* freed when its last letter has come */

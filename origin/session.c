@@ -57,6 +57,7 @@ struct session *session_new(struct home_loop *hl, const char *name)
         return NULL;
     OBJ_INIT(s, SESSION_MAGIC);
     s->hl = hl;
+    s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
     mint_id(s->id);
     s->window_us = (int64_t)hl->loop->conf->origin.window_us;

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import FRESHET, PATIENCE, QUIET, cli
+from conftest import FRESHET, PATIENCE, QUIET, cli, wait_for
 
 SOURCE = ["-re", "-f", "lavfi", "-i", "testsrc=s=160x90:r=25"]
 CODEC = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25"]
@@ -247,3 +247,69 @@ def test_a_user_who_is_not_root_has_a_place_too(short_dir):
     assert said("dump") == f"{state}/run: no freshet runs here\n"
     env = {"HOME": str(short_dir)}
     assert f"{short_dir}/.local/state/freshet/publish.key" in said("sign", "publish", "live/cam")
+
+
+# ---- what is on the air ----
+
+
+@pytest.fixture
+def on_air(launch, short_dir):
+    """A box with open doors; on_air.publish(name) starts a broadcast that ends with the test."""
+    f = launch(
+        QUIET + f"state_dir: {short_dir}/state\n"
+        'ingest: {listen: ["rtmp://127.0.0.1:0"], reconnect_window: 20s}\n'
+        'edge: {listen: ["127.0.0.1:0"]}\n'
+        "encode: {workers: 1}\n"
+        "apps: {live: {publish: open}}\n"
+    ).wait_ready()
+    encoders = []
+
+    def publish_in_background(name):
+        (ingest,) = f.urls("ingest.listen")
+        encoders.append(subprocess.Popen(publish_args(f"{ingest}/live/{name}", 60)))
+        return encoders[-1]
+
+    f.publish = publish_in_background
+    f.streams = lambda: {s["name"]: s for s in f.ask("streams")["streams"]}
+    yield f
+    for one in encoders:
+        one.kill()
+        one.wait(PATIENCE)
+
+
+def test_streams_lists_what_is_on_the_air(on_air):
+    f = on_air
+    assert f.ask("streams")["streams"] == []
+    f.publish("b")
+    encoder = f.publish("a")
+
+    def whole():
+        now = f.streams()
+        return len(now) == 2 and all(
+            s["renditions"] and s["renditions"][0]["bitrate_bps"] and s["renditions"][0]["gop_ms"]
+            for s in now.values()
+        )
+
+    wait_for(whole)
+    answer = f.ask("streams")
+    assert answer["whole"] is True
+    assert [s["name"] for s in answer["streams"]] == ["live/a", "live/b"]
+    a = answer["streams"][0]
+    assert (a["state"], a["period"], a["worker"]) == ("live", 0, 0)
+    assert len(a["session"]) == 13
+    assert 0 <= a["last_tag_ms"] < 2000
+    assert 0 < a["latency_ms"] < 3000
+    assert 2 < a["uptime_s"] < 60
+    (v0,) = a["renditions"]
+    assert (v0["rep"], v0["width"], v0["height"], v0["fps"]) == ("v0", 160, 90, 25.0)
+    assert v0["codecs"].startswith("avc1.")
+    assert abs(v0["gop_ms"] - 1000) <= 40
+    assert 10_000 < v0["bitrate_bps"] < 2_000_000
+
+    shown = f.cli("streams").stdout
+    assert "live/a " in shown
+    assert "160x90  25 fps" in shown
+
+    encoder.kill()
+    wait_for(lambda: f.streams()["live/a"]["state"] == "waiting")
+    assert f.streams()["live/b"]["state"] == "live"

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT, cli, make_certificate
 
-COMMANDS = ["run", "check", "dump", "reload", "listeners", "sign", "version"]
+COMMANDS = ["run", "check", "dump", "reload", "listeners", "sign", "streams", "version"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

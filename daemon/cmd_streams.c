@@ -1,0 +1,88 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/cmd.h"
+
+static int64_t number(const json_t *j, const char *name)
+{
+    return json_integer_value(json_object_get(j, name));
+}
+
+static const char *text(const json_t *j, const char *name)
+{
+    const char *s = json_string_value(json_object_get(j, name));
+
+    return s != NULL ? s : "-";
+}
+
+/* A number that may not be known. */
+static void column(const json_t *j, const char *name, int width, const char *unit)
+{
+    char cell[32] = "-";
+
+    if (json_object_get(j, name) != NULL)
+        (void)snprintf(cell, sizeof cell, "%" PRId64 "%s", number(j, name), unit);
+    (void)printf(" %*s", width, cell);
+}
+
+static void print_rendition(const json_t *r)
+{
+    (void)printf("    %-3s %-14s %6" PRId64 " kbit/s", text(r, "rep"), text(r, "codecs"),
+                 number(r, "bitrate_bps") / 1000);
+    if (json_object_get(r, "width") != NULL)
+        (void)printf("  %" PRId64 "x%" PRId64 "  %.4g fps  gop %" PRId64 "ms", number(r, "width"),
+                     number(r, "height"), json_real_value(json_object_get(r, "fps")),
+                     number(r, "gop_ms"));
+    else
+        (void)printf("  %" PRId64 " Hz  %" PRId64 " channels", number(r, "rate"),
+                     number(r, "channels"));
+    (void)printf("\n");
+}
+
+static void print_stream(const json_t *s)
+{
+    json_t *one;
+    size_t i;
+
+    (void)printf("%-32s %-13s %-7s %6.0fs", text(s, "name"), text(s, "session"), text(s, "state"),
+                 json_real_value(json_object_get(s, "uptime_s")));
+    column(s, "period", 6, "");
+    column(s, "last_tag_ms", 9, "ms");
+    column(s, "latency_ms", 8, "ms");
+    column(s, "worker", 6, "");
+    (void)printf("\n");
+    json_array_foreach(json_object_get(s, "renditions"), i, one) print_rendition(one);
+}
+
+static int run(const struct cmd_args *a)
+{
+    json_t *answer = cmd_ask(a, "streams"), *one;
+    size_t i;
+
+    if (answer == NULL)
+        return 1;
+    if (a->json) {
+        cmd_print_json(answer);
+        return 0;
+    }
+    (void)printf("%-32s %-13s %-7s %7s %6s %9s %8s %6s\n", "STREAM", "SESSION", "STATE", "UP",
+                 "PERIOD", "LAST TAG", "LATENCY", "WORKER");
+    json_array_foreach(json_object_get(answer, "streams"), i, one) print_stream(one);
+    if (!json_is_true(json_object_get(answer, "whole")))
+        (void)fputs("not every loop has answered in time\n", stderr);
+    json_decref(answer);
+    return 0;
+}
+
+const struct cmd cmd_streams = {
+    .name = "streams",
+    .takes = CMD_CONFIG | CMD_DIR | CMD_JSON,
+    .usage = "[--json] [-c FILE | --runtime-dir DIR]",
+    .summary = "show the broadcasts whose home is here",
+    .details =
+        "STATE is live, waiting (for a publisher who may come back) or ended. LAST TAG: since\n"
+        "the publisher's last frame came. LATENCY: how long ago the newest frame came that can\n"
+        "be played. Below: its renditions, with the bitrate of their last segments.",
+    .run = run,
+};

@@ -1,0 +1,29 @@
+/* daemon/streams.h - what is on the air: `freshet streams`, /api/v1/streams
+ *
+ * Purpose   every loop is asked by letter for its sessions (origin/home.h); the answers are one
+ *           list, by name. The part asks every two seconds for the admin pages, which cannot wait;
+ *           the command asks anew.
+ * Units     as the names in the JSON say.
+ * Owner     lists are new references; a page is its request's.
+ * Thread    streams_list: the main thread, which waits at most half a second. streams_page: any.
+ * Errors    NULL: out of memory. A loop that does not answer in time is left out ("whole": false).
+ * Tests     tests/e2e/test_box.py
+ */
+#ifndef DAEMON_STREAMS_H
+#define DAEMON_STREAMS_H
+
+#include <jansson.h>
+
+#include "daemon/part.h"
+
+struct blob;
+
+extern const struct part streams_part;
+
+/* {"ok", "node", "whole", "at_us", "streams": [...]} */
+json_t *streams_list(struct process *p);
+
+/* The same as text, at most some seconds old; NULL: no memory, or too early. */
+struct blob *streams_page(const struct process *p);
+
+#endif
