@@ -85,6 +85,14 @@ def wait_for(ready):
         time.sleep(0.02)
 
 
+SECONDS = 14  # longer than a player needs that begins two segments late
+
+
+def about(frames, seconds):
+    """AAC frames of 1024 samples; an encoder adds a few at either end."""
+    return abs(frames - seconds * 48000 / 1024) < 5
+
+
 def number_of(mpd):
     return mpd.latest()
 
@@ -112,7 +120,7 @@ def test_what_is_published_plays_live_and_afterwards(box, publish, short_dir):
         "wrapping": ("rtmp", "-output_ts_offset", "4294960"),  # 32 bits end 7.3 s later
     }
     for name, (scheme, *more) in streams.items():
-        publish(b.into(name, scheme), 10, *more)
+        publish(b.into(name, scheme), SECONDS, *more)
     with ThreadPoolExecutor() as pool:
         live = list(pool.map(lambda n: wait_mpd(b.mpd(n), lambda m: number_of(m) >= 2), streams))
         for m in live:
@@ -126,8 +134,8 @@ def test_what_is_published_plays_live_and_afterwards(box, publish, short_dir):
         for name, m, before, s in zip(streams, ends, live, samples):
             assert schema_says(m, short_dir) == ""
             assert m.ast == before.ast and list(m.periods) == ["p0"], name
-            assert s["v0"] == 10 * FPS and s["a0"] in range(466, 474), (name, s)
-        assert list(pool.map(lambda n: play(b.mpd(n)), streams)) == [10 * FPS] * len(streams)
+            assert s["v0"] == SECONDS * FPS and about(s["a0"], SECONDS), (name, s)
+        assert list(pool.map(lambda n: play(b.mpd(n)), streams)) == [SECONDS * FPS] * len(streams)
 
 
 def test_workers_that_are_killed_leave_no_gap(box, publish):
@@ -149,7 +157,7 @@ def test_workers_that_are_killed_leave_no_gap(box, publish):
         m = wait_mpd(p, lambda m: m.type == "static")
         assert list(m.periods) == ["p0"], "a takeover opens no Period"
         s = check_media(m)
-        assert s["v0"] == 9 * FPS and s["a0"] in range(419, 427), s
+        assert s["v0"] == 9 * FPS and about(s["a0"], 9), s
         numbers = [n for n, _, _ in m.periods["p0"]["v0"].segments]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
         assert play(p) == 9 * FPS
@@ -159,14 +167,15 @@ def test_a_publisher_that_comes_back_goes_on_in_a_new_period(box, publish):
     b = box()
     crashed, frozen = publish(b.into("crash")), publish(b.into("freeze"))
     first = wait_mpd(b.mpd("crash"), lambda m: number_of(m) >= 2)
-    wait_mpd(b.mpd("freeze"), lambda m: number_of(m) >= 2)
+    for name in ("crash", "freeze"):
+        wait_mpd(b.mpd(name), lambda m: m.periods["p0"]["a0"].open)
     crashed.send(signal.SIGKILL)
     frozen.send(signal.SIGSTOP)
     at = time.monotonic()
 
     # what is open is closed by and by, for a player that reads it would wait for ever
     for name in ("crash", "freeze"):
-        m = wait_mpd(b.mpd(name), lambda m: not m.periods["p0"]["v0"].open)
+        m = wait_mpd(b.mpd(name), lambda m: not any(r.open for _, _, r in m.reps()))
         assert 0.5 < time.monotonic() - at < 2.5, "about a second after the last tag"
         assert m.type == "dynamic"
         check_media(m)
