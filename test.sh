@@ -54,6 +54,7 @@ PY
 packages=(
     build-essential clang clang-format cmake ninja-build pkg-config libclang-rt-14-dev
     libevent-dev libnghttp2-dev libssl-dev libfyaml-dev libjansson-dev node-llhttp
+    libavformat-dev libavcodec-dev libavutil-dev ffmpeg
     libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest
 )
 missing=()
