@@ -123,7 +123,8 @@ static bool is_listening(int fd)
            getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &m) == 0 && domain == AF_UNIX;
 }
 
-static bool limit(int what, rlim_t most)
+/* glibc makes an enum of what POSIX calls an int. */
+static bool limit(__rlimit_resource_t what, rlim_t most)
 {
     struct rlimit r;
 
