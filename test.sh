@@ -55,6 +55,7 @@ packages=(
     build-essential clang clang-format cmake ninja-build pkg-config libclang-rt-14-dev
     libevent-dev libnghttp2-dev libssl-dev libfyaml-dev libjansson-dev node-llhttp
     libavformat-dev libavcodec-dev libavutil-dev ffmpeg
+    gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils
     iproute2
 )

@@ -158,6 +158,9 @@ struct conf {
         uint64_t chunk_us;
     } encode;
     struct {
+        uint64_t window_us;
+    } origin;
+    struct {
         const struct conf_secret *publish;
         size_t publish_n;
     } secrets;

@@ -60,6 +60,7 @@ struct h2 {
     struct stream *streams; /* newest first */
     unsigned open;
     unsigned unsent;
+    int32_t last_id; /* server: the newest stream there was */
     size_t budget;
     struct outq q;
     struct h2_counts counts;
@@ -202,6 +203,12 @@ static void reset(struct h2 *h2, struct stream *s, uint32_t code, enum h2_reset_
 
 /* -- what arrives -- */
 
+/* Server: a stream that was there and is not any more. */
+static bool is_over(const struct h2 *h2, int32_t id)
+{
+    return h2->server && id > 0 && id <= h2->last_id && find(h2, id) == NULL;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
     struct h2 *h2 = user;
@@ -216,6 +223,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     case NGHTTP2_PRIORITY:
     case NGHTTP2_GOAWAY:
         count_control(h2);
+        break;
+    case NGHTTP2_HEADERS: /* the library decodes it and says nothing */
+        if (is_over(h2, hd->stream_id))
+            count_error(h2);
         break;
     default: /* DATA: see on_frame_recv */
         break;
@@ -235,6 +246,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return verdict(h2);
     }
     h2_guard_head(&h2->guard);
+    h2->last_id = id;
     if ((s = stream_new(h2, id, NULL)) == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     CHECK(nghttp2_session_set_stream_user_data(session, id, s) == 0);
@@ -632,6 +644,14 @@ static void library_failed(struct h2 *h2, ssize_t error)
     }
 }
 
+/* Heads are copied like control frames: no more of them than half of what those may take, so that
+ * a client with many streams and a slow line is not taken for one that reads no answers. */
+static bool is_full(const struct h2 *h2)
+{
+    return outq_bytes(&h2->q) >= h2->budget ||
+           (h2->end == H2_END_NONE && outq_copied_bytes(&h2->q) >= h2->lim.max_control_bytes / 2);
+}
+
 /* Moves frames until the queue holds the budget; once ended, all that is left: GOAWAY. */
 static void move_frames(struct h2 *h2, size_t budget)
 {
@@ -639,7 +659,7 @@ static void move_frames(struct h2 *h2, size_t budget)
 
     h2->depth++;
     h2->budget = h2->end == H2_END_NONE ? budget : SIZE_MAX;
-    while (n > 0 && outq_bytes(&h2->q) < h2->budget) {
+    while (n > 0 && !is_full(h2)) {
         const uint8_t *p;
 
         n = nghttp2_session_mem_send(h2->session, &p);
@@ -678,8 +698,7 @@ enum st h2_pump(struct h2 *h2, size_t budget)
         move_frames(h2, budget); /* it may have ended just now */
         return h2_end_st(h2->end);
     }
-    return outq_bytes(&h2->q) >= budget && nghttp2_session_want_write(h2->session) ? ST_MORE
-                                                                                   : ST_OK;
+    return is_full(h2) && nghttp2_session_want_write(h2->session) ? ST_MORE : ST_OK;
 }
 
 struct outq *h2_outq(struct h2 *h2) { return &h2->q; }

@@ -90,7 +90,7 @@ static enum st load_tls(const struct conf *c, struct tls_tickets *random, struct
     else
         st = tls_tickets_random(NULL, &tickets, err);
     if (st == ST_OK)
-        st = tls_set_new(paths, n, "h2,http/1.1", tickets, out, err);
+        st = tls_set_new(paths, n, "h2,http/1.1,http/1.0", tickets, out, err);
     tls_tickets_unref(&tickets);
     free(paths);
     return st;

@@ -210,11 +210,14 @@ static enum st make(struct process *p, void **mine, const struct conf *conf)
 
 static void loop_stop_(struct process *p, void **mine, struct loop *l)
 {
-    (void)p, (void)mine;
+    struct live *live = *mine;
+
     if (l->slot[LOOP_INGEST] != NULL)
         ingest_loop_stop(l);
     if (l->slot[LOOP_HOME] != NULL)
         home_loop_stop(l);
+    if (live != NULL && l->index + 1 == p->loops_n)
+        disk_free(&live->disk); /* while its letters can still be delivered */
 }
 
 /* --- a new configuration --- */

@@ -3,7 +3,8 @@
  * Purpose   `encode.workers` children of freshet-encode, each behind a listening unix socket that
  *           this process makes, keeps across restarts and passes as descriptor 3. A connection that
  *           arrives while a worker is down waits in the socket's queue. A worker that ends is
- * started again after a back-off (0.1 to 5 s, from the start again when it has lived for 10 s).
+ *           started again after a back-off (0.1 to 5 s, from the start again when it has lived for
+ *           10 s).
  *           Workers die with this process (PR_SET_PDEATHSIG).
  * Owner     the process; the sockets' files are in runtime_dir.
  * Thread    the main thread: it alone forks.

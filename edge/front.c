@@ -144,9 +144,13 @@ static void count_gauge(struct conn *c, bool up)
 }
 
 /* How often a busy connection is looked at: well within each of its limits. */
-static uint64_t look_us(const struct conf_edge_limits *lim)
+static uint64_t look_us(const struct conn *c, const struct conf_edge_limits *lim)
 {
-    return (lim->slow_window_us < lim->stall_us ? lim->slow_window_us : lim->stall_us) / 4;
+    uint64_t us = lim->slow_window_us < lim->stall_us ? lim->slow_window_us : lim->stall_us;
+
+    if (c->proto == CONN_HTTP2 && lim->head_timeout_us < us)
+        us = lim->head_timeout_us; /* of one stream's head while others are served */
+    return us / 4;
 }
 
 static uint64_t phase_limit_us(const struct conn *c)
@@ -161,7 +165,7 @@ static uint64_t phase_limit_us(const struct conn *c)
     case CONN_IDLE:
         return lim->keepalive_us;
     case CONN_BUSY:
-        return look_us(lim);
+        return look_us(c, lim);
     case CONN_LINGER:
         return LINGER_US;
     case CONN_CLOSED:

@@ -7,7 +7,7 @@
  * Owner     daemon/: front_new() once, front_loop_start() per loop before its thread runs.
  * Thread    front_*: the main thread before the loops run; front_loop_*: the loop's own.
  * Errors    ENOMEM.
- * Tests     tests/vtc/, tests/e2e/test_hostile.py
+ * Tests     tests/vtc/, tests/e2e/test_hostile_*.py, tests/e2e/test_legal_clients.py
  */
 #ifndef EDGE_FRONT_H
 #define EDGE_FRONT_H

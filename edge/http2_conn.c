@@ -23,6 +23,8 @@ struct h2_ex {
     struct front_loop *f; /* outlives c */
     int32_t id;
     bool begun;
+    bool stalled; /* reset because it took nothing at all */
+    uint64_t opened_us;
     struct grave grave;
     struct http_head head;
     struct http_limits lim;
@@ -39,8 +41,11 @@ struct http2 {
     struct h2 *h2;
     struct h2_ex *open;
     unsigned served;
-    bool busy; /* h2_feed() or h2_pump() is on the stack */
-    bool ending;
+    bool asked;            /* there were requests since it was last settled */
+    bool busy;             /* h2_feed() or h2_pump() is on the stack */
+    bool ending;           /* the requests are used up: the client has been told */
+    bool last;             /* and it has been told where we stopped */
+    enum metric_close why; /* of a connection that we terminate */
 };
 
 /* --- exchanges --- */
@@ -60,6 +65,7 @@ static struct h2_ex *take_ex(struct conn *c, int32_t id)
     ex->c = c;
     ex->f = f;
     ex->id = id;
+    ex->opened_us = loop_now(f->loop);
     ex->prevp = &c->h2->open;
     ex->next = c->h2->open;
     if (ex->next != NULL)
@@ -120,9 +126,9 @@ static uint8_t *keep(struct h2_ex *ex, const char *p, size_t n)
 
 /* --- output --- */
 
-static enum metric_close close_reason(enum h2_end end)
+static enum metric_close close_reason(const struct http2 *h)
 {
-    switch (end) {
+    switch (h2_end_of(h->h2)) {
     case H2_END_RAPID_RESET:
         return METRIC_CLOSE_H2_RAPID_RESET;
     case H2_END_ERRORS:
@@ -136,7 +142,7 @@ static enum metric_close close_reason(enum h2_end end)
     case H2_END_NOMEM:
         return METRIC_CLOSE_MEMORY;
     case H2_END_TERMINATED:
-        return METRIC_CLOSE_KEEPALIVE;
+        return h->why;
     default:
         return METRIC_CLOSE_H2_PROTOCOL;
     }
@@ -145,18 +151,26 @@ static enum metric_close close_reason(enum h2_end end)
 /* GOAWAY is in the queue: let it out, then close. */
 static void ended(struct conn *c)
 {
-    enum metric_close why = close_reason(h2_end_of(c->h2->h2));
+    enum metric_close why = close_reason(c->h2);
 
     if (!conn_flush(c, h2_outq(c->h2->h2)))
         return;
     conn_linger(c, why);
 }
 
+static void push(struct conn *c);
+
 static void settle(struct conn *c)
 {
     struct http2 *h = c->h2;
     bool writing = conn_unsent(c, h2_outq(h->h2));
 
+    if (h->ending && !h->last && h->open == NULL) {
+        h->last = true;
+        h2_shutdown(h->h2);
+        push(c);
+        return;
+    }
     if (h2_done(h->h2) && !writing) {
         conn_linger(c, h->ending ? METRIC_CLOSE_REQUEST_LIMIT : METRIC_CLOSE_DONE);
         return;
@@ -164,9 +178,10 @@ static void settle(struct conn *c)
     if (h->open != NULL || writing) {
         if (c->phase != CONN_BUSY)
             conn_become(c, CONN_BUSY);
-    } else {
-        conn_become(c, CONN_IDLE);
+    } else if (c->phase != CONN_IDLE || h->asked) {
+        conn_become(c, CONN_IDLE); /* only a request buys new time, not a byte or a PING */
     }
+    h->asked = false;
     io_want(&c->io, IO_READ | (writing ? IO_WRITE : 0u));
 }
 
@@ -252,6 +267,21 @@ static const struct request_ops request_side = { .ready = on_ready, .more = on_m
 
 /* --- the session's side --- */
 
+/* One request more. The first GOAWAY lets come what is under way; whoever goes on after that gets
+ * the second, and no further. */
+static void spend(struct http2 *h, const struct conf_edge_limits *lim)
+{
+    h->served++;
+    h->asked = true;
+    if (h->served >= lim->requests_per_connection && !h->ending) {
+        h->ending = true;
+        h2_shutdown(h->h2);
+    } else if (h->served >= lim->requests_per_connection + lim->h2_streams && !h->last) {
+        h->last = true;
+        h2_shutdown(h->h2);
+    }
+}
+
 static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
 {
     struct conn *c = ctx;
@@ -264,10 +294,7 @@ static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
     ex->lim = (struct http_limits)HTTP_LIMITS_DEFAULT;
     ex->lim.fields = (uint16_t)lim->head_fields;
     http_head_init(&ex->head, 2, 0);
-    if (++c->h2->served >= lim->requests_per_connection && !c->h2->ending) {
-        c->h2->ending = true;
-        h2_shutdown(c->h2->h2);
-    }
+    spend(c->h2, lim);
     return ex;
 }
 
@@ -305,9 +332,9 @@ static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, s
 
 static void on_end(struct h2 *h2, void *stream, int32_t id) { (void)h2, (void)stream, (void)id; }
 
-static void count_reset(struct conn *c, const struct h2_close *why)
+static void count_reset(const struct h2_ex *ex, const struct h2_close *why)
 {
-    struct metrics *m = c->f->loop->metrics;
+    struct metrics *m = ex->f->loop->metrics;
 
     if (why->by_peer) {
         if (why->code != H2_NO_ERROR)
@@ -319,7 +346,8 @@ static void count_reset(struct conn *c, const struct h2_close *why)
         metric_add(&m->http_streams_reset[METRIC_RESET_UPSTREAM_BROKEN], 1);
         return;
     case H2_RESET_SLOW_READER:
-        metric_add(&m->http_streams_reset[METRIC_RESET_SLOW_READER], 1);
+        metric_add(
+            &m->http_streams_reset[ex->stalled ? METRIC_RESET_STALL : METRIC_RESET_SLOW_READER], 1);
         return;
     case H2_RESET_REFUSED:
     case H2_RESET_NOMEM:
@@ -340,7 +368,7 @@ static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_cl
     struct h2_ex *ex = stream;
 
     (void)h2, (void)id;
-    count_reset(ex->c, why);
+    count_reset(ex, why);
     if (ex->begun)
         request_fini(&ex->req);
     *ex->prevp = ex->next;
@@ -431,32 +459,53 @@ void http2_on_io(struct conn *c, unsigned what)
     }
 }
 
+/* GOAWAY, then close. */
+static void terminate(struct conn *c, enum metric_close why)
+{
+    c->h2->why = why;
+    h2_terminate(c->h2->h2, H2_NO_ERROR);
+    push(c);
+}
+
+static void reset_slow_reader(struct h2_ex *ex, const struct conf_edge_limits *lim, uint64_t now_us)
+{
+    struct h2 *h2 = ex->c->h2->h2;
+    struct h2_progress p;
+    bool slow;
+
+    if (h2_stream_progress(h2, ex->id, &p) != ST_OK || p.waiting || !p.starved) {
+        ex->seen_us = 0;
+        return;
+    }
+    if (ex->seen_us == 0) {
+        ex->seen_us = now_us;
+        ex->seen_bytes = p.body_bytes;
+    }
+    ex->stalled = now_us - p.since_us >= lim->stall_us;
+    slow = now_us - ex->seen_us >= lim->slow_window_us;
+    if (slow && (p.body_bytes - ex->seen_bytes) * SEC_US >=
+                    lim->slow_rate_bytes_s * (now_us - ex->seen_us)) {
+        ex->seen_us = now_us;
+        ex->seen_bytes = p.body_bytes;
+        slow = false;
+    }
+    if (slow || ex->stalled)
+        h2_reset(h2, ex->id, H2_CANCEL, H2_RESET_SLOW_READER);
+}
+
 void http2_check_streams(struct conn *c, uint64_t now_us)
 {
     const struct conf_edge_limits *lim = front_limits(c->f);
 
     for (struct h2_ex *ex = c->h2->open; ex != NULL; ex = ex->next) {
-        struct h2_progress p;
-
-        if (h2_stream_progress(c->h2->h2, ex->id, &p) != ST_OK || p.waiting || !p.starved) {
-            ex->seen_us = 0;
-            continue;
+        if (!ex->begun && now_us - ex->opened_us >= lim->head_timeout_us) {
+            /* header blocks cannot be skipped: behind this one nothing can be read any more */
+            terminate(c, METRIC_CLOSE_HEAD_TIMEOUT);
+            return;
         }
-        if (ex->seen_us == 0 || now_us - ex->seen_us >= lim->slow_window_us) {
-            bool slow = ex->seen_us != 0 && (p.body_bytes - ex->seen_bytes) * SEC_US <
-                                                lim->slow_rate_bytes_s * (now_us - ex->seen_us);
-
-            ex->seen_us = now_us;
-            ex->seen_bytes = p.body_bytes;
-            if (slow || now_us - p.since_us >= lim->stall_us)
-                h2_reset(c->h2->h2, ex->id, H2_CANCEL, H2_RESET_SLOW_READER);
-        }
+        reset_slow_reader(ex, lim, now_us);
     }
     push(c);
 }
 
-void http2_goodbye(struct conn *c)
-{
-    h2_terminate(c->h2->h2, H2_NO_ERROR);
-    ended(c);
-}
+void http2_goodbye(struct conn *c) { terminate(c, METRIC_CLOSE_KEEPALIVE); }

@@ -1,11 +1,14 @@
 /* encode/init.h - an init segment, and what manifests say about its track
  *
  * Purpose   from the configuration that the broadcaster sent (avcC, AudioSpecificConfig) to ftyp
- * and moov, written by libavformat, bit-exact: equal configurations give equal bytes on any worker,
- * and the hash of the bytes is the segment's name. Units     ticks of `timescale`; video 90 kHz,
- * audio its sample rate. Owner     counted references, plain ints: init_ref(), init_unref(). Thread
- * one at a time. Errors    EPROTO: a configuration that cannot be read or that we do not serve;
- * ELIMIT: too large a picture; ENOMEM; EIO: libavformat refused it. Tests tests/unit/test_init.c
+ *           and moov, written by libavformat, bit-exact: equal configurations give equal bytes on
+ *           any worker, and the hash of the bytes is the segment's name.
+ * Units     ticks of `timescale`; video 90 kHz, audio its sample rate.
+ * Owner     counted references, plain ints: init_ref(), init_unref().
+ * Thread    one at a time.
+ * Errors    EPROTO: a configuration that cannot be read or that we do not serve; ELIMIT: too large
+ *           a picture; ENOMEM; EIO: libavformat refused it.
+ * Tests     tests/unit/test_init.c
  */
 #ifndef ENCODE_INIT_H
 #define ENCODE_INIT_H

@@ -4,6 +4,7 @@
  * descriptors, cores, and its life when its parent dies. */
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <libavutil/log.h>
 #include <malloc.h>
@@ -122,7 +123,8 @@ static bool is_listening(int fd)
            getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &m) == 0 && domain == AF_UNIX;
 }
 
-static bool limit(int what, rlim_t most)
+/* glibc makes an enum of what POSIX calls an int. */
+static bool limit(__rlimit_resource_t what, rlim_t most)
 {
     struct rlimit r;
 
@@ -183,10 +185,10 @@ static enum st serve(struct loop *l, struct pool *p, const struct options *o, in
     }
     if (w != NULL) {
         worker_stop(w);
+        if (st == ST_OK)
+            st = loop_turn_nowait(l); /* what has just been buried */
         while (st == ST_OK && !worker_idle(w))
             st = loop_turn(l);
-        if (st == ST_OK)
-            st = loop_turn_nowait(l); /* the listener's socket is out of the kernel's hands */
         if (st == ST_OK)
             worker_free(&w);
     }
@@ -243,6 +245,9 @@ int main(int argc, char **argv)
                     stderr);
         return USAGE;
     }
+    /* Whoever made it may have left it blocking, and accept() must never wait. */
+    if (fcntl(LISTEN_FD, F_SETFL, O_NONBLOCK) != 0 || fcntl(LISTEN_FD, F_SETFD, FD_CLOEXEC) != 0)
+        return FAILED;
     (void)signal(SIGPIPE, SIG_IGN);
     (void)mallopt(M_ARENA_MAX, (int)o.threads + 1);
     av_log_set_level(AV_LOG_QUIET);

@@ -4,13 +4,15 @@
  *             freshet-session  13 of [0-9a-z]
  *             freshet-ast      Unix time of availabilityStartTime, whole seconds
  *             freshet-ladder   {"copy": true, "segment": MS, "chunk": MS}
- *             freshet-period   {"k": K, "number": N, "start": MS}: of the next Period that opens:
- * its k, and at least this number and start (since AST). Absent: zeros. freshet-resume   base64 of
- * {"v0": STATE, "a0": STATE}, each the `state` of the last CHUNK of its rendition. Absent: a new
- * stream. Limits    ENC_FIELD_MAX bytes for a value; the session limits the whole head. Owner
- * whoever calls _init and _fini. resume may be taken (set to NULL). Thread    one at a time. Errors
- * as an HTTP status: 200; 400 (which field), 404, 405, 501 (a ladder that is not a copy). Tests
- * tests/unit/test_enc_request.c
+ *             freshet-period   {"k": K, "number": N, "start": MS}: of the next Period that opens: its
+ *                              k, and at least this number and start (since AST). Absent: zeros.
+ *             freshet-resume   base64 of {"v0": STATE, "a0": STATE}, each the `state` of the last
+ *                              CHUNK of its rendition. Absent: a new stream.
+ * Limits    ENC_FIELD_MAX bytes for a value; the session limits the whole head.
+ * Owner     whoever calls _init and _fini. resume may be taken (set to NULL).
+ * Thread    one at a time.
+ * Errors    as an HTTP status: 200; 400 (which field), 404, 405, 501 (a ladder that is not a copy).
+ * Tests     tests/unit/test_enc_request.c
  */
 #ifndef ENCODE_REQUEST_H
 #define ENCODE_REQUEST_H

@@ -1,20 +1,26 @@
 /* encode/stream.h - FLV in, records out: one broadcast that is passed through
  *
  * Purpose   reads tags, checks that frames are what they say, gives them to the timeline, and
- * writes what it says as records (core/record.h): the body of the answer to POST /_encode. Records
- * PERIOD {k, start, next_tag, reps: {REP: {pto, number}}}; start in ms since AST, next_tag: the
- * first that the Period needs INIT {rep, codecs, timescale, w, h, sar, fps? | rate, channels, hash}
- * + bytes, after each PERIOD for each of its renditions OPEN {rep, n, t, d?}; CHUNK {rep, n, t, d,
- * sap, next_tag, state} + bytes; CLOSE {rep, n, d} HEALTH {speed, lag_ms, repaired, dropped,
- * refused?}; `refused` says what to do about it, and is the last record. An OPEN or CLOSE may be
- * said again after a resume. Numbers   tags are numbered by the marks between them (core/flv.h).
- * Configurations that are sent again at the start of a body come before its first mark. A resume
- * takes effect with the first mark; frames before it, or a state that is not ours, and it is as if
- * there had been none. Limits    a tag ENC_TAG_BYTES_MAX; what waits for its chunk
- * TL_CHUNK_BYTES_MAX per rendition; the records of one call ENC_OUT_BYTES_MAX. Units     as
- * design.md section 9: ticks of the rendition. Owner     whoever made it. Threads may hand it over
- * between calls. Thread    one at a time. Errors    enc_stream_feed, _end: EPROTO (no FLV, no
- * configuration), ELIMIT (too large, no IDR), ENOMEM. Then only enc_stream_refuse() and _free().
+ *           writes what it says as records (core/record.h): the body of the answer to POST /_encode.
+ * Records   PERIOD {k, start, next_tag, reps: {REP: {pto, number}}}; start in ms since AST,
+ *           next_tag: the first that the Period needs
+ *           INIT {rep, codecs, timescale, w, h, sar, fps? | rate, channels, hash} + bytes, after each
+ *           PERIOD for each of its renditions
+ *           OPEN {rep, n, t, d?}; CHUNK {rep, n, t, d, sap, next_tag, state} + bytes;
+ *           CLOSE {rep, n, d}; an OPEN or CLOSE may be said again after a resume
+ *           HEALTH {speed, lag_ms, repaired, dropped, refused?}; `refused` says what to do about it,
+ *           and is the last record
+ * Numbers   tags are numbered by the marks between them (core/flv.h). Configurations that are sent
+ *           again at the start of a body come before its first mark. A resume takes effect with the
+ *           first mark; frames before it, or a state that is not ours, and it is as if there had been
+ *           none.
+ * Limits    a tag ENC_TAG_BYTES_MAX; what waits for its chunk TL_CHUNK_BYTES_MAX per rendition; the
+ *           records of one call ENC_OUT_BYTES_MAX.
+ * Units     as design.md section 9: ticks of the rendition.
+ * Owner     whoever made it. Threads may hand it over between calls.
+ * Thread    one at a time.
+ * Errors    enc_stream_feed, _end: EPROTO (no FLV, no configuration), ELIMIT (too large, no IDR),
+ *           ENOMEM. Then only enc_stream_refuse() and _free().
  * Tests     tests/unit/test_enc_stream.c, tests/fuzz/fuzz_encode.c
  */
 #ifndef ENCODE_STREAM_H

@@ -302,10 +302,11 @@ static void settle_resume(struct timeline *tl, uint64_t tag)
 /* The duration that the segment which begins at t will have, if the GOPs stay as they are. */
 static int64_t promise(const struct timeline *tl, const struct track *v, int64_t t)
 {
-    int64_t span = v->idr_t - v->since_t; /* of all the equal ones: their mean is exact */
+    int64_t span;
 
     if (v->equal < REGULAR_AFTER)
         return 0;
+    span = v->idr_t - v->since_t; /* of all the equal ones: their mean is exact */
     return div_round(div_ceil((next_segment_t(tl, v, t) - t) * v->equal, span) * span, v->equal);
 }
 

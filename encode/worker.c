@@ -180,7 +180,7 @@ static enum st body_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
     }
     if (*n > max)
         *n = max;
-    *last = ex->said_all && *n == ex->out_bytes;
+    *last = ex->said_all && ex->in_end && *n == ex->out_bytes;
     return *n > 0 || *last ? ST_OK : ST_MORE;
 }
 
@@ -258,7 +258,6 @@ static void free_ex(struct grave *g)
 
     while (ex->first != NULL)
         drop_first(ex);
-    enc_stream_free(&ex->stream);
     enc_request_fini(&ex->req);
     buf_fini(&ex->in);
     buf_fini(&ex->job.in);
@@ -268,15 +267,22 @@ static void free_ex(struct grave *g)
     free(ex);
 }
 
+/* The stream is over: its place is free for another. */
+static void end_stream(struct ex *ex)
+{
+    enc_stream_free(&ex->stream);
+    if (ex->thread == NULL)
+        return;
+    pool_unbind(ex->thread);
+    ex->thread = NULL;
+    ex->w->streams_n--;
+}
+
 static void maybe_bury(struct ex *ex)
 {
     if (ex->c != NULL || ex->working)
         return;
-    if (ex->thread != NULL) {
-        pool_unbind(ex->thread);
-        ex->thread = NULL;
-        ex->w->streams_n--;
-    }
+    end_stream(ex);
     loop_bury(ex->w->loop, &ex->grave, free_ex);
 }
 
@@ -318,6 +324,9 @@ static void job_done(struct loop *l, struct mail *m)
     if (j->st != ST_MORE) {
         ex->said_all = true;
         log_info(l->log, LOG_CTX_TEXT(&ex->log, "end", st_name(j->st)), "encode", "stream ends");
+        end_stream(ex);
+        h2_consume(c->h2, ex->id, ex->in.len); /* what came after a refusal */
+        buf_fini(&ex->in);
     }
     if (j->st == ST_ENOMEM || !add_piece(ex, &j->out))
         ex->failed = true;
@@ -439,9 +448,9 @@ static void on_end(struct h2 *h2, void *stream, int32_t id)
 {
     struct ex *ex = stream;
 
-    (void)h2, (void)id;
     ex->in_end = true;
     hand_over(ex);
+    h2_resume(h2, id); /* a refusal ends with its request */
 }
 
 static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)

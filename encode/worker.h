@@ -7,9 +7,10 @@
  *           returned when its thread is done with the bytes, and nothing is handed over while
  *           WORKER_OUT_HIGH bytes of records have not been taken: so each queue is bounded, and a
  *           home that does not read stops its own stream only.
- * Limits    streams, and WORKER_CONNS connections: more are refused (503, closed).
- * Owner     main(). The loop and the pool outlive it. worker_stop(), turns of the loop until
- *           worker_idle(), one more turn, worker_free().
+ *           A refusal is said at once; its answer ends when the request does, and what still comes
+ * is thrown away. Limits    streams, and WORKER_CONNS connections: more are refused (503, closed).
+ * Owner     main(). The loop and the pool outlive it. worker_stop(), one turn of the loop without
+ *           waiting, more until worker_idle(), worker_free().
  * Thread    the loop's.
  * Errors    worker_new: NULL, no memory or no descriptor.
  * Tests     tests/e2e/test_encode.py

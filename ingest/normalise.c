@@ -34,9 +34,22 @@ static enum st jump(struct normalise *n, int64_t in_ms, uint64_t now_us)
     return ST_OK;
 }
 
+/* FFmpeg's clock and others count in 31 bits: a step of almost that is their wrap. */
+static int64_t unwrap(const struct normalise *n, uint32_t ts_ms)
+{
+    const int64_t half = INT64_C(1) << 31;
+    int64_t in_ms = flv_unwrap(n->in_ms, ts_ms), step = in_ms - n->in_ms;
+
+    if (!n->started)
+        return in_ms;
+    if (step >= half - NORMALISE_JUMP_MS)
+        return in_ms - half;
+    return step <= NORMALISE_JUMP_MS - half ? in_ms + half : in_ms;
+}
+
 static int64_t place_data(const struct normalise *n, uint32_t ts_ms)
 {
-    int64_t ms = flv_unwrap(n->in_ms, ts_ms) + n->offset_ms;
+    int64_t ms = unwrap(n, ts_ms) + n->offset_ms;
 
     if (!n->started)
         return n->base_ms;
@@ -48,7 +61,7 @@ static int64_t place_data(const struct normalise *n, uint32_t ts_ms)
 enum st normalise_next(struct normalise *n, enum normalise_kind kind, uint32_t ts_ms,
                        uint64_t now_us, struct normalised *out)
 {
-    int64_t in_ms = flv_unwrap(n->in_ms, ts_ms), step;
+    int64_t in_ms = unwrap(n, ts_ms), step;
 
     *out = (struct normalised){ .begins = !n->started };
     if (kind == NORMALISE_DATA) {

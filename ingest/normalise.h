@@ -1,14 +1,17 @@
 /* ingest/normalise.h - a broadcaster's time stamps, made into session time
  *
  * Purpose   whatever a publisher's clock does, session time does not go back and says where it
- *           jumped: the 32-bit wrap is undone; the first tag is put at `base_ms` and all kinds
- * share its offset; a tag that is up to a second late is moved to a millisecond after the last of
- * its kind; a larger step back, or one of more than ten seconds on, begins a new timeline that goes
- * on from the clock on the wall (a discontinuity). Data tags are hints: they are put between the
- * others and move nothing. Units     milliseconds; `now_us` is monotonic. Owner     a value,
- * embedded in the session. Thread    one loop. Errors    ELIMIT: NORMALISE_JUMPS new timelines
- * within NORMALISE_WINDOW_US: audio and video that have nothing to do with each other, or somebody
- * who wants us to make Periods. Tests     tests/unit/test_normalise.c
+ *           jumped: the wrap at 32 bits (and at 31) is undone; the first tag is put at `base_ms`
+ *           and all kinds share its offset; a tag that is up to a second late is moved to a
+ *           millisecond after the last of its kind; a larger step back, or one of more than ten
+ *           seconds on, begins a new timeline that goes on from the clock on the wall (a
+ *           discontinuity). Data tags are hints: they are put between the others and move nothing.
+ * Units     milliseconds; `now_us` is monotonic.
+ * Owner     a value, embedded in the session.
+ * Thread    one loop.
+ * Errors    ELIMIT: NORMALISE_JUMPS new timelines within NORMALISE_WINDOW_US: audio and video that
+ *           have nothing to do with each other, or somebody who wants us to make Periods.
+ * Tests     tests/unit/test_normalise.c
  */
 #ifndef INGEST_NORMALISE_H
 #define INGEST_NORMALISE_H

@@ -358,7 +358,10 @@ static void put_set_head(const struct pen *w, const struct model_period *p,
     if (w->live) { /* media time counts from availabilityStartTime, in every Period */
         buf_puts(w->b, "<ProducerReferenceTime id=\"0\" type=\"encoder\" wallClockTime=\"");
         put_date(w->b, w->m->conf.ast_s);
-        buf_puts(w->b, "Z\" presentationTime=\"0\"/>\n");
+        /* without the child Shaka Player takes the time for an NTP number */
+        buf_puts(w->b, "Z\" presentationTime=\"0\"><UTCTiming "
+                       "schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"/time\"/>"
+                       "</ProducerReferenceTime>\n");
     }
 }
 

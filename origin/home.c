@@ -361,9 +361,9 @@ void home_loop_stop(struct loop *l)
         session_free_now(hl->first);
     for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
         worker_link_free(&hl->links[i]);
+    l->slot[LOOP_HOME] = NULL;           /* what still arrives finds nobody at home */
     CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
     free(hl->links);
     free(hl->nodes);
     free(hl);
-    l->slot[LOOP_HOME] = NULL;
 }

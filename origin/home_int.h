@@ -72,12 +72,14 @@ struct session {
     uint64_t left_us; /* when the publisher left; 0: it has not */
     bool gone;        /* freed when its last letter has come */
     bool stalled;     /* the open segments were closed for want of tags */
+    bool over;        /* all that the worker has to say has come */
 
     /* time */
     struct anchor anchor;
-    int64_t ast_s;    /* 0: no tag yet */
-    int64_t shift_ms; /* session time minus the door's time */
-    int64_t now_ms;   /* session time of the newest tag */
+    int64_t ast_s;     /* 0: no tag yet */
+    int64_t window_us; /* what players may go back */
+    int64_t shift_ms;  /* session time minus the door's time */
+    int64_t now_ms;    /* session time of the newest tag */
     int64_t told_anchor_us;
     int64_t last_arrival_us;
     struct flv_mark mark; /* the last one */
@@ -87,11 +89,10 @@ struct session {
     /* numbers that are safe on disk: nothing above may be published yet */
     struct disk_job job;
     bool job_busy;
-    int64_t disk_k, asked_k;
-    uint64_t disk_high, asked_high;
+    int64_t disk_k, asked_k, wanted_k;
+    uint64_t disk_high, asked_high, wanted_high;
     int64_t k;            /* of the Period that the next exchange may open */
     uint64_t next_number; /* at least this for its segments */
-    int64_t earliest_ms;  /* and this for its start */
 
     /* up: what the worker gets */
     struct spool spool;
@@ -101,7 +102,8 @@ struct session {
     uint64_t cursor; /* number of the tag being sent */
     size_t cursor_sent;
     unsigned worker;
-    unsigned failures; /* in a row, without a record in between */
+    unsigned failures; /* in a row, without a chunk in between */
+    bool refused;      /* by the worker, for what is in the stream */
     uint64_t failing_since_us;
     struct timer retry;
 

@@ -60,6 +60,7 @@ struct session *session_new(struct home_loop *hl, const char *name)
     s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
     mint_id(s->id);
+    s->window_us = (int64_t)hl->loop->conf->origin.window_us;
     anchor_init(&s->anchor);
     spool_init(&s->spool, &lim);
     buf_init(&s->bytes, RECORD_BYTES_MAX);
@@ -148,13 +149,15 @@ static void end_session(struct session *s)
     timer_set(l, &s->timer, loop_now(l) + LINGER_US);
     if (exchange_is_on(&s->x))
         exchange_more(&s->x); /* the end goes up; the rest comes down */
-    else
+    else if (s->ast_s == 0)
         session_over(s);
+    /* else the exchange that is about to begin is the last one */
 }
 
 /* All records are here. */
 void session_over(struct session *s)
 {
+    s->over = true;
     if (s->model != NULL)
         model_end(s->model);
     if (s->stream != NULL) {
@@ -298,6 +301,6 @@ void session_more(struct session *s)
 {
     if (exchange_is_on(&s->x))
         exchange_more(&s->x);
-    else if (s->phase == SESSION_LIVE && !timer_is_set(&s->retry) && s->ast_s != 0)
+    else if (!s->over && !timer_is_set(&s->retry) && s->ast_s != 0)
         session_start_exchange(s);
 }

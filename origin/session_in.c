@@ -142,6 +142,7 @@ static void fail(struct session *s, enum door_why why)
     if (s->door != NULL)
         door_close_by_home(s->door, why);
     s->phase = SESSION_ENDED;
+    timer_cancel(loop_of(s), &s->retry);
     session_over(s);
     timer_set(loop_of(s), &s->timer, loop_now(loop_of(s)) + SEC_US);
 }
@@ -174,7 +175,8 @@ static void on_ended(struct exchange *x, enum exchange_end why)
     }
     log_warn(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the exchange with the worker has ended: %s", exchange_end_text(why));
-    if (why == EXCHANGE_REFUSED || (why == EXCHANGE_BROKEN && s->failures >= FAILURES_MAX))
+    if (why == EXCHANGE_REFUSED || s->refused ||
+        (why == EXCHANGE_BROKEN && s->failures >= FAILURES_MAX))
         fail(s, DOOR_REFUSED);
     else
         try_again(s);
@@ -249,6 +251,21 @@ static void choose_beginning(struct session *s, struct buf *resume)
     s->cursor_sent = 0;
 }
 
+/* A new Period begins no earlier than what players have been told ends. */
+static int64_t earliest_ms(const struct session *s)
+{
+    const struct model_period *p = s->model != NULL ? model_current(s->model) : NULL;
+    int64_t most_us = p != NULL ? p->start_us : 0;
+
+    for (unsigned i = 0; p != NULL && i < p->n_reps; i++) {
+        int64_t end_us = p->rep[i].inited ? model_us(&p->rep[i], p->rep[i].end) + 1 : 0;
+
+        if (end_us > most_us)
+            most_us = end_us;
+    }
+    return (most_us + 999) / 1000;
+}
+
 void session_start_exchange(struct session *s)
 {
     struct loop *l = loop_of(s);
@@ -270,7 +287,7 @@ void session_start_exchange(struct session *s)
     (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%llu}",
                    SEGMENT_MS, (unsigned long long)(l->conf->encode.chunk_us / 1000));
     (void)snprintf(period, sizeof period, "{\"k\":%lld,\"number\":%llu,\"start\":%lld}",
-                   (long long)s->k, (unsigned long long)s->next_number, (long long)s->earliest_ms);
+                   (long long)s->k, (unsigned long long)s->next_number, (long long)earliest_ms(s));
 #define HEADER(n_, v)                                 \
     (struct h2_nv){ .name = (n_),                     \
                     .value = (v),                     \

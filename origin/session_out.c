@@ -15,11 +15,57 @@
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
 
-enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32, WINDOW_S = 60 };
+enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32 };
+
+/* A manifest a player still holds names what was in the window when it was made. */
+#define EXPIRE_LATE_US (10 * (int64_t)SEC_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
 /* --- the state record --- */
+
+static bool is_safe(const struct session *s, int64_t k, uint64_t number)
+{
+    return k <= s->disk_k && number < s->disk_high;
+}
+
+/* A full disk must not end a broadcast: numbers still rise as long as we live. */
+static void disk_failed(const struct session *s, const char *why)
+{
+    log_error(loop_of(s)->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "error", why),
+              "home", "the state record cannot be written: %s", "going on without it");
+}
+
+static void on_disk(struct loop *l, struct mail *m);
+
+/* One write at a time; what is wanted while it is under way follows it. */
+static void ask_disk(struct session *s, int64_t k, uint64_t high)
+{
+    char path[512], text[256];
+    int n;
+
+    if (k > s->wanted_k)
+        s->wanted_k = k;
+    if (high > s->wanted_high)
+        s->wanted_high = high;
+    if (s->job_busy)
+        return;
+    n = snprintf(text, sizeof text,
+                 "{\"v\":1,\"session\":\"%s\",\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n", s->id,
+                 (long long)s->ast_s, (long long)s->wanted_k, (unsigned long long)s->wanted_high);
+    (void)snprintf(path, sizeof path, "%s/streams/%s.json", s->hl->home->cfg.state_dir, s->name);
+    s->job.mail.deliver = on_disk;
+    s->job.loop = loop_of(s);
+    s->asked_k = s->wanted_k;
+    s->asked_high = s->wanted_high;
+    if (disk_write(s->hl->home->cfg.disk, &s->job, path, text, (size_t)n) == ST_OK) {
+        s->job_busy = true;
+        return;
+    }
+    disk_failed(s, "out of memory");
+    s->disk_k = s->asked_k;
+    s->disk_high = s->asked_high;
+}
 
 static void on_disk(struct loop *l, struct mail *m)
 {
@@ -29,41 +75,15 @@ static void on_disk(struct loop *l, struct mail *m)
     s->job_busy = false;
     if (session_letter_came(s))
         return;
-    if (s->job.st != ST_OK) {
-        log_error(
-            loop_of(s)->log,
-            LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "error", strerror(s->job.sys_err)),
-            "home", "the state record cannot be written: %s", "going on without it");
-    }
-    /* a full disk must not end a broadcast: numbers still rise as long as we live */
+    if (s->job.st != ST_OK)
+        disk_failed(s, strerror(s->job.sys_err));
     s->disk_k = s->asked_k;
     s->disk_high = s->asked_high;
-    if (s->x.paused)
+    if (s->wanted_k > s->asked_k || s->wanted_high > s->asked_high)
+        ask_disk(s, s->wanted_k, s->wanted_high);
+    if (s->x.paused && !s->job_busy)
         exchange_go_on(&s->x);
     session_more(s);
-}
-
-static void ask_disk(struct session *s, int64_t k, uint64_t high)
-{
-    char path[512], text[256];
-    int n = snprintf(text, sizeof text,
-                     "{\"v\":1,\"session\":\"%s\",\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n", s->id,
-                     (long long)s->ast_s, (long long)k, (unsigned long long)high);
-
-    if (s->job_busy)
-        return;
-    (void)snprintf(path, sizeof path, "%s/streams/%s.json", s->hl->home->cfg.state_dir, s->name);
-    s->job.mail.deliver = on_disk;
-    s->job.loop = loop_of(s);
-    s->asked_k = k;
-    s->asked_high = high;
-    if (disk_write(s->hl->home->cfg.disk, &s->job, path, text, (size_t)n) == ST_OK)
-        s->job_busy = true;
-}
-
-static bool is_safe(const struct session *s, int64_t k, uint64_t number)
-{
-    return k <= s->disk_k && number < s->disk_high;
 }
 
 bool session_ready(struct session *s)
@@ -71,7 +91,7 @@ bool session_ready(struct session *s)
     if (is_safe(s, s->k, s->next_number))
         return true;
     ask_disk(s, s->k + 1, s->next_number + NUMBERS_AHEAD);
-    return false;
+    return is_safe(s, s->k, s->next_number);
 }
 
 /* Everything up to here may be published; asks for more in good time, and holds the worker's
@@ -163,7 +183,7 @@ static enum st ensure_stream(struct session *s)
                                .ast_s = s->ast_s,
                                .segment_us = SEGMENT_MS * (int64_t)MS_US,
                                .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
-                               .window_us = WINDOW_S * (int64_t)SEC_US };
+                               .window_us = s->window_us };
     enum st st = ST_OK;
 
     if (s->model == NULL)
@@ -200,7 +220,7 @@ static enum st on_period(struct session *s, const json_t *j)
         if ((uint64_t)first > number)
             number = (uint64_t)first;
     }
-    if (k < 0 || k > UINT32_MAX ||
+    if (k < 0 || k > UINT32_MAX || start < 0 || start > MODEL_TIME_MAX_US / 1000 ||
         json_unpack((json_t *)(uintptr_t)j, "{s:I}", "next_tag", &next_tag) != 0 || next_tag < 0)
         return ST_EPROTO;
     session_cut(s);
@@ -258,6 +278,9 @@ static enum st on_init(struct session *s, const json_t *j)
     if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:s, s:s, s:I, s?I, s?I, s?s, s?s, s?I, s?I}",
                     "rep", &rep, "codecs", &codecs, "hash", &hash, "timescale", &timescale, "w", &w,
                     "h", &h, "sar", &sar, "fps", &fps, "rate", &rate, "channels", &channels) != 0)
+        return ST_EPROTO;
+    if (timescale <= 0 || timescale > UINT32_MAX || w < 0 || w > UINT32_MAX || h < 0 ||
+        h > UINT32_MAX || rate < 0 || rate > UINT32_MAX || channels < 0 || channels > UINT32_MAX)
         return ST_EPROTO;
     init.codecs = codecs;
     init.hash = hash;
@@ -376,7 +399,7 @@ static void expire(struct session *s)
     int64_t now_us = clock_wall_us() - s->ast_s * (int64_t)SEC_US;
     const struct model_period *p;
 
-    if (model_expire(s->model, now_us - (WINDOW_S + 10) * (int64_t)SEC_US) == 0)
+    if (model_expire(s->model, now_us - s->window_us - EXPIRE_LATE_US) == 0)
         return;
     p = model_current(s->model);
     for (unsigned i = 0; i < p->n_reps; i++) {
@@ -415,6 +438,18 @@ void session_cut(struct session *s)
     model_cut(s->model);
 }
 
+static void on_health(struct session *s, const json_t *j)
+{
+    const char *refused = json_string_value(json_object_get(j, "refused"));
+
+    if (refused == NULL)
+        return;
+    s->refused = true;
+    log_warn(loop_of(s)->log,
+             LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "advice", refused), "home",
+             "the worker refuses the stream");
+}
+
 /* --- records --- */
 
 static enum st whole_record(struct session *s)
@@ -433,6 +468,7 @@ static enum st whole_record(struct session *s)
     case RECORD_CLOSE:
         return on_closed(s, s->json);
     case RECORD_HEALTH:
+        on_health(s, s->json);
         return ST_OK;
     default:
         return ST_EPROTO;

@@ -35,7 +35,8 @@ struct worker_link {
 
 /* What the HTTP/2 session knows of an exchange: it outlives one that was cancelled. */
 struct lane {
-    struct exchange *x; /* NULL: cancelled, or over */
+    struct exchange *x;       /* NULL: cancelled, or over */
+    struct worker_conn *conn; /* its own: the link may have another one by now */
     int32_t id;
 };
 
@@ -59,7 +60,8 @@ static void unlink_exchange(struct exchange *x)
         x->next->prevp = x->prevp;
     x->link->streams--;
     x->link = NULL;
-    x->lane->x = NULL;
+    if (x->lane != NULL)
+        x->lane->x = NULL;
     x->lane = NULL;
     record_reader_fini(&x->reader);
     buf_fini(&x->stash);
@@ -92,57 +94,82 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
     (void)h2, (void)stream, (void)id, (void)last;
 }
 
-/* Takes what it can; the rest waits while the session has paused us. */
-static void take_records(struct h2 *h2, struct lane *lane, const uint8_t *p, size_t n)
+/* Takes what it can; the rest waits while the session has paused us. After a failure nothing more
+ * is read. False: the session has cancelled the exchange, touch it no more. */
+static bool take_records(struct exchange *x, const uint8_t *p, size_t n, size_t *took)
 {
-    struct exchange *x = lane->x;
     struct rd in = rd_init(p, n);
     struct record_event ev;
-    enum st st = ST_OK;
+    uint64_t round = x->round;
+    enum st st = x->broken;
 
-    /* a record may make the session pause or cancel the exchange */
-    while (lane->x != NULL && !x->paused && (st = record_next(&x->reader, &in, &ev)) == ST_OK)
+    /* a record may make the session pause or cancel the exchange, or begin another one in it */
+    while (!x->paused && st == ST_OK && (st = record_next(&x->reader, &in, &ev)) == ST_OK) {
         x->ops->record(x, &ev);
-    h2_consume(h2, lane->id, n - rd_left(&in));
-    if (lane->x == NULL)
-        return;
-    if (x->paused && rd_left(&in) > 0) {
+        if (x->link == NULL || x->round != round) {
+            *took = n;
+            return false;
+        }
+    }
+    *took = n - rd_left(&in);
+    if (x->paused && rd_left(&in) > 0 && st >= ST_OK) {
         buf_add(&x->stash, in.p, rd_left(&in));
         st = x->stash.st;
     }
-    if (st < ST_OK) {
+    if (st < ST_OK && x->broken == ST_OK) {
         x->broken = st;
-        h2_reset(h2, lane->id, H2_PROTOCOL_ERROR, H2_RESET_PROTOCOL);
+        if (x->lane != NULL)
+            h2_reset(x->lane->conn->h2, x->lane->id, H2_PROTOCOL_ERROR, H2_RESET_PROTOCOL);
     }
+    return true;
 }
 
 static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
 {
-    struct lane *lane = stream;
-    struct exchange *x = lane->x;
+    struct exchange *x = ((struct lane *)stream)->x;
+    size_t took = n;
 
-    if (x == NULL || x->status != 200)
-        h2_consume(h2, id, n);
-    else
-        take_records(h2, lane, p, n);
+    if (x != NULL && x->status == 200)
+        (void)take_records(x, p, n, &took);
+    h2_consume(h2, id, took);
 }
 
 void exchange_pause(struct exchange *x) { x->paused = true; }
 
+static enum exchange_end end_of(struct exchange *x)
+{
+    if (x->broken != ST_OK)
+        return EXCHANGE_BROKEN;
+    if (x->status != 0 && x->status != 200)
+        return x->status == 503 ? EXCHANGE_FULL : EXCHANGE_REFUSED;
+    return x->whole && record_reader_end(&x->reader) == ST_OK ? EXCHANGE_DONE : EXCHANGE_LOST;
+}
+
 void exchange_go_on(struct exchange *x)
 {
-    struct worker_conn *c = x->link != NULL ? x->link->conn : NULL;
+    struct lane *lane = x->lane;
+    struct worker_conn *c = lane != NULL && !lane->conn->lost ? lane->conn : NULL;
     struct buf had = x->stash;
+    size_t took;
+    bool ours, outermost = c != NULL && !c->busy;
 
     x->paused = false;
     if (x->link == NULL)
         return;
     buf_init(&x->stash, STASH_MAX);
-    if (c != NULL) {
-        take_records(c->h2, x->lane, had.data, had.len);
-        push(c);
-    }
+    if (outermost)
+        c->busy = true; /* nothing is sent, so no stream ends, while we use the lane */
+    ours = take_records(x, had.data, had.len, &took);
     buf_fini(&had);
+    if (outermost)
+        c->busy = false;
+    if (c != NULL) {
+        if (ours)
+            h2_consume(c->h2, lane->id, took);
+        push(c);
+    } else if (lane == NULL && ours && !x->paused) { /* the worker has ended it meanwhile */
+        end(x, end_of(x));
+    }
 }
 
 static void on_end(struct h2 *h2, void *stream, int32_t id)
@@ -151,7 +178,7 @@ static void on_end(struct h2 *h2, void *stream, int32_t id)
 
     (void)h2, (void)id;
     if (x != NULL)
-        x->whole = x->stash.len == 0 && record_reader_end(&x->reader) == ST_OK;
+        x->whole = true;
 }
 
 static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)
@@ -160,12 +187,13 @@ static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_cl
     struct exchange *x = lane->x;
 
     (void)h2, (void)id, (void)why;
-    if (x != NULL)
-        end(x, x->broken != ST_OK                   ? EXCHANGE_BROKEN
-               : x->whole && x->status == 200       ? EXCHANGE_DONE
-               : x->status != 0 && x->status != 200 ? EXCHANGE_REFUSED
-                                                    : EXCHANGE_LOST);
     free(lane);
+    if (x == NULL)
+        return;
+    x->lane = NULL;
+    if (x->paused && x->stash.len > 0 && x->broken == ST_OK)
+        return; /* exchange_go_on() ends it: what has come counts */
+    end(x, end_of(x));
 }
 
 static const struct h2_ops session_ops = {
@@ -374,7 +402,9 @@ enum st exchange_start(struct exchange *x, struct worker_link *w, const char *pa
         free(lane);
         return st == ST_ENOMEM ? st : ST_EIO;
     }
+    lane->conn = w->conn;
     x->lane = lane;
+    x->round++;
     record_reader_init(&x->reader, RECORD_BYTES_MAX);
     buf_init(&x->stash, STASH_MAX);
     x->paused = false;
@@ -391,24 +421,23 @@ enum st exchange_start(struct exchange *x, struct worker_link *w, const char *pa
 
 void exchange_more(struct exchange *x)
 {
-    struct worker_conn *c = x->link != NULL ? x->link->conn : NULL;
+    struct lane *lane = x->link != NULL ? x->lane : NULL;
 
-    if (c == NULL)
+    if (lane == NULL || lane->conn->lost)
         return;
-    h2_resume(c->h2, x->lane->id);
-    push(c);
+    h2_resume(lane->conn->h2, lane->id);
+    push(lane->conn);
 }
 
 void exchange_cancel(struct exchange *x)
 {
-    struct worker_conn *c = x->link != NULL ? x->link->conn : NULL;
+    struct lane *lane = x->lane;
 
     if (x->link == NULL)
         return;
-    int32_t id = x->lane->id;
     unlink_exchange(x);
-    if (c == NULL)
+    if (lane == NULL || lane->conn->lost)
         return;
-    h2_reset(c->h2, id, H2_CANCEL, H2_RESET_CANCELLED);
-    push(c);
+    h2_reset(lane->conn->h2, lane->id, H2_CANCEL, H2_RESET_CANCELLED);
+    push(lane->conn);
 }

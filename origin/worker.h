@@ -3,9 +3,11 @@
  * Purpose   one HTTP/2 connection per (loop, worker), opened when it is first needed; on it one
  *           exchange per stream: the request body is FLV that the session offers, the response body
  *           is records that go to the session as they come. The session decides what an end means.
+ *           A connection that is lost takes its own exchanges along and no other: the link may
+ *           have a new one before they have heard of it.
  * Order     exchange_start, then ops->record any number of times, then ops->ended once, from the
- *           loop and never from inside exchange_start or exchange_cancel. After exchange_cancel()
- *           no op comes.
+ *           loop or exchange_go_on() and never from inside exchange_start or exchange_cancel, and
+ *           not before all that had come was taken. After exchange_cancel() no op comes.
  * Owner     the session embeds struct exchange; links belong to the loop's home.
  * Thread    the home loop.
  * Errors    exchange_start: ENOMEM, EIO (cannot connect: the worker is not there at all).
@@ -30,6 +32,7 @@ unsigned worker_link_streams(const struct worker_link *w);
 
 #define EXCHANGE_ENDS(X)                            \
     X(DONE, "all records have come")                \
+    X(FULL, "the worker has no room for it")        \
     X(REFUSED, "the worker refused the stream")     \
     X(LOST, "the worker or its connection is gone") \
     X(BROKEN, "the worker broke the protocol")
@@ -51,8 +54,9 @@ struct exchange {
     const struct exchange_ops *ops;
     struct h2_body body; /* the session's: what goes up */
     /* worker.c's */
-    struct worker_link *link;
-    struct lane *lane;
+    struct worker_link *link; /* NULL: not under way */
+    struct lane *lane;        /* NULL: ended by the worker, but paused with records to deliver */
+    uint64_t round;           /* how many it has been */
     struct exchange *next, **prevp;
     int status;
     bool whole;

@@ -215,7 +215,7 @@ def test_there_is_a_thread_per_loop(launch):
         open(f"/proc/{f.proc.pid}/task/{t}/comm").read().strip()
         for t in os.listdir(f"/proc/{f.proc.pid}/task")
     }
-    assert names == {"freshet", "log", "loop-0", "loop-1"}
+    assert names == {"freshet", "disk", "log", "loop-0", "loop-1"}
 
 
 def test_fifty_reloads_under_connections_lose_nobody(launch):

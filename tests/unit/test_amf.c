@@ -163,7 +163,7 @@ static void depth_keys_and_strings_have_limits(void **state)
             if (array)
                 buf_be(&b, keys, 4);
             for (unsigned i = 0; i < keys; i++)
-                buf_add(&b, "\0\0\5" + (array ? 2 : 0), array ? 1 : 3);
+                buf_add(&b, array ? "\5" : "\0\0\5", array ? 1 : 3);
             if (!array)
                 buf_be(&b, 9, 3);
             assert_int_equal(status_of(&b), keys <= AMF_KEYS ? ST_EOF : ST_ELIMIT);

@@ -535,6 +535,41 @@ static void refusals_cannot_fill_the_queue_either(void **state)
     app_free(a);
 }
 
+/* A hundred answers with heads of 2 KiB each are no flood, however slow the line. */
+static void large_heads_wait_for_a_slow_peer(void **state)
+{
+    struct app *a = app_new(&h2_limits_player, NULL);
+    char value[2048];
+    const struct h2_nv nv[] = {
+        H2_NV(":status", "404"),
+        { .name = "x", .value = value, .name_len = 1, .value_len = sizeof value, .once = true },
+    };
+    enum st st;
+    size_t all = 0;
+
+    (void)state;
+    memset(value, '~', sizeof value); /* 13 bits each: no compression */
+    a->hold = true;
+    w.n = 0;
+    put("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    frame(SETTINGS, 0, 0, NULL, 0);
+    for (uint32_t id = 1; id < 200; id += 2)
+        get(id);
+    assert_int_equal(feed(a), ST_OK);
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(h2_respond(a->server, a->srv[i].id, nv, 2, NULL), ST_OK);
+    do {
+        st = h2_pump(a->server, 256 * 1024);
+        assert_true(st == ST_OK || st == ST_MORE);
+        assert_true(outq_bytes(h2_outq(a->server)) > 0);
+        all += outq_bytes(h2_outq(a->server));
+        outq_clear(h2_outq(a->server));
+    } while (st == ST_MORE);
+    assert_true(all > 100 * sizeof value);
+    assert_int_equal(h2_streams_open(a->server), 0);
+    app_free(a);
+}
+
 /* -- what a request must look like -- */
 
 static void requests_that_others_have_let_through(void **state)
@@ -683,6 +718,7 @@ int main(void)
         cmocka_unit_test(header_lists_are_measured_as_decoded),
         cmocka_unit_test(a_peer_that_does_not_read_cannot_fill_the_queue),
         cmocka_unit_test(refusals_cannot_fill_the_queue_either),
+        cmocka_unit_test(large_heads_wait_for_a_slow_peer),
         cmocka_unit_test(requests_that_others_have_let_through),
         cmocka_unit_test(an_authority_of_any_length_is_safe),
         cmocka_unit_test(every_split_gives_the_same_requests),

@@ -143,7 +143,7 @@ static void a_live_document_says_what_players_need(void **state)
         " startNumber=\"3\" initialization=\"$RepresentationID$/init-0a1b2c3d.mp4\""
         " media=\"$RepresentationID$/$Number$.m4s\">",
         "<S t=\"180000\" d=\"90000\"/>",
-        "<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"/time\"/>",
+        "</Period>\n<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"/time\"/>",
     };
     struct model *m = begun();
     char *text;
@@ -154,8 +154,12 @@ static void a_live_document_says_what_players_need(void **state)
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         if (count(text, wanted[i]) != 1)
             fail_msg("not once: %s\nin: %s", wanted[i], text);
+    /* its own UTCTiming: else Shaka Player reads the date as an NTP number, and is a century late */
+    assert_int_equal(count(text, "presentationTime=\"0\"><UTCTiming "
+                                 "schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\""),
+                     2);
     assert_int_equal(count(text, "<ProducerReferenceTime id=\"0\" type=\"encoder\" wallClockTime="
-                                 "\"2025-10-09T08:53:20Z\" presentationTime=\"0\"/>"),
+                                 "\"2025-10-09T08:53:20Z\" presentationTime=\"0\">"),
                      2);
     assert_int_equal(count(text, "suggestedPresentationDelay"), 0);
     assert_int_equal(count(text, "mediaPresentationDuration"), 0);
