@@ -31,12 +31,13 @@ static void print_rendition(const json_t *r)
     (void)printf("    %-3s %-14s %6" PRId64 " kbit/s", text(r, "rep"), text(r, "codecs"),
                  number(r, "bitrate_bps") / 1000);
     if (json_object_get(r, "width") != NULL)
-        (void)printf("  %" PRId64 "x%" PRId64 "  %.4g fps  gop %" PRId64 "ms", number(r, "width"),
-                     number(r, "height"), json_real_value(json_object_get(r, "fps")),
-                     number(r, "gop_ms"));
+        (void)printf("  %" PRId64 "x%" PRId64 "  gop %" PRId64 "ms", number(r, "width"),
+                     number(r, "height"), number(r, "gop_ms"));
     else
         (void)printf("  %" PRId64 " Hz  %" PRId64 " channels", number(r, "rate"),
                      number(r, "channels"));
+    if (json_object_get(r, "fps") != NULL)
+        (void)printf("  %.4g fps", json_real_value(json_object_get(r, "fps")));
     (void)printf("\n");
 }
 
@@ -82,7 +83,8 @@ const struct cmd cmd_streams = {
     .summary = "show the broadcasts whose home is here",
     .details =
         "STATE is live, waiting (for a publisher who may come back) or ended. LAST TAG: since\n"
-        "the publisher's last frame came. LATENCY: how long ago the newest frame came that can\n"
-        "be played. Below: its renditions, with the bitrate of their last segments.",
+        "the publisher's last frame came. LATENCY: the age of the newest chunk that can be\n"
+        "played, from the arrival of its first frame. Below: its renditions, with the bitrate of "
+        "their last segments.",
     .run = run,
 };

@@ -2,8 +2,10 @@
 
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/check.h"
 #include "core/io.h"
@@ -11,12 +13,17 @@
 #include "core/tls.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
+#include "daemon/streams.h"
 #include "edge/fetch.h"
 #include "edge/front.h"
 #include "edge/http_head.h"
+#include "edge/pages.h"
 #include "edge/request.h"
 #include "edge/routes.h"
 #include "edge/store.h"
+
+#define PLAYER_FILE "/../share/freshet/dash.all.min.js"
+enum { PLAYER_PATH_MAX = 1024, PLAYER_STEP = 64 << 10, PLAYER_MAX = 8 << 20 };
 
 /* What a reload brings to one loop. */
 struct delivery {
@@ -30,6 +37,7 @@ struct edge {
     struct mem_pool pool;
     struct store *store;
     struct front *front;
+    struct buf player;           /* dash.js, where it is installed */
     SSL_CTX *outside;            /* client context for foreign https origins */
     struct tls_tickets *tickets; /* random ones, when no file is configured */
 
@@ -140,6 +148,7 @@ static void fini(struct process *p, void **mine)
     if (e == NULL)
         return;
     front_free(&e->front);
+    buf_fini(&e->player);
     store_free(&e->store);
     tls_tickets_unref(&e->tickets);
     SSL_CTX_free(e->outside);
@@ -148,17 +157,50 @@ static void fini(struct process *p, void **mine)
     free(e);
 }
 
+/* share/freshet/dash.all.min.js beside the directory of the program. Without it there is no
+ * player, and the player page says so. */
+static void load_player(struct buf *b)
+{
+    char path[PLAYER_PATH_MAX + sizeof PLAYER_FILE];
+    ssize_t n = readlink("/proc/self/exe", path, PLAYER_PATH_MAX);
+    uint8_t *to;
+    char *slash;
+    size_t got;
+    FILE *f;
+
+    buf_init(b, PLAYER_MAX);
+    path[n > 0 ? n : 0] = '\0';
+    slash = strrchr(path, '/');
+    if (slash == NULL)
+        return;
+    memcpy(slash, PLAYER_FILE, sizeof PLAYER_FILE);
+    if ((f = fopen(path, "re")) == NULL)
+        return;
+    do {
+        to = buf_grow(b, PLAYER_STEP);
+        got = to != NULL ? fread(to, 1, PLAYER_STEP, f) : 0;
+        if (to != NULL)
+            b->len -= PLAYER_STEP - got;
+    } while (got > 0);
+    if (b->st != ST_OK || ferror(f))
+        buf_fini(b);
+    (void)fclose(f);
+}
+
 static enum st make(struct process *p, void **mine, struct err *err)
 {
     struct edge *e = calloc(1, sizeof *e);
     struct store_cfg cfg = { .cap_bytes = 0, .object_bytes = 0, .ops = &fetch_ops };
     const struct tls_tier_paths system_ca = { NULL, NULL, NULL };
-    struct front_hooks hooks = { .admin = answer_admin, .ctx = e };
 
     if (e == NULL)
         return ST_ENOMEM;
     *mine = e;
     e->process = p;
+    load_player(&e->player);
+    struct front_hooks hooks = {
+        .admin = answer_admin, .ctx = e, .player = e->player.data, .player_len = e->player.len
+    };
     (void)pthread_mutex_init(&e->scrape_lock, NULL);
     mem_pool_init(&e->pool, 0);
     e->scrape = metrics_new();
@@ -351,7 +393,10 @@ static void answer_admin(void *ctx, struct loop *l, const struct http_head *head
 
         out->status = ready ? 200 : 503;
         out->body = ready ? blob_new("ready\n", 6) : blob_new("a loop hangs\n", 13);
-    } else {
+    } else if (is(target, "/api/v1/streams")) {
+        out->type = "application/json";
+        out->body = streams_page(e->process);
+    } else if (!pages_status(target, out)) {
         out->status = 404;
         return;
     }

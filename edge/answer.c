@@ -169,6 +169,7 @@ size_t answer_h1(struct front_loop *f, const struct request *r, bool chunked, bo
     field(&t, "cache-control: ", a->cache_control);
     field(&t, "content-range: ", a->content_range);
     object_fields(&t, r);
+    field(&t, "content-security-policy: ", a->policy);
     field(&t, "allow: ", a->allow);
     if (a->status == 204)
         PUT(&t, "access-control-allow-methods: GET, HEAD, OPTIONS\r\n"
@@ -260,6 +261,7 @@ size_t answer_h2(struct front_loop *f, const struct request *r, struct h2_nv *nv
             add(&o, "accept-ranges", "bytes", false);
         add(&o, "cache-status", cache_status(r), false);
     }
+    add(&o, "content-security-policy", a->policy, false);
     add(&o, "allow", a->allow, false);
     if (a->status == 204) {
         add(&o, "access-control-allow-methods", "GET, HEAD, OPTIONS", false);

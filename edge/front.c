@@ -74,6 +74,7 @@ enum st front_loop_start(struct front *f, struct loop *l)
 void front_loop_stop(struct loop *l)
 {
     struct front_loop *f = front_loop_of(l);
+    struct own *player;
 
     OBJ_CHECK(f, FRONT_LOOP_MAGIC);
     while (f->listeners != NULL) {
@@ -87,6 +88,8 @@ void front_loop_stop(struct loop *l)
     http1_loop_fini(f);
     http2_loop_fini(f);
     tls_set_unref(&f->tls);
+    player = f->player != NULL ? &f->player->own : NULL;
+    own_unref(&player);
     OBJ_FINI(f, FRONT_LOOP_MAGIC);
     free(f);
     l->slot[LOOP_FRONT] = NULL;

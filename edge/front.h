@@ -13,6 +13,7 @@
 #define EDGE_FRONT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -25,17 +26,20 @@ struct store;
 struct target;
 struct tls_set;
 
-/* Answers on the admin port. */
+/* Answers that are no objects: the admin port, and edge/pages.h. */
 struct front_page {
     int status;
     const char *type;
-    struct blob *body; /* NULL: none */
+    struct blob *body;                  /* NULL: none */
+    const char *cache_control, *policy; /* NULL: no-store, and no content-security-policy */
 };
 
 struct front_hooks {
     void (*admin)(void *ctx, struct loop *l, const struct http_head *head,
                   const struct target *target, struct front_page *out);
     void *ctx;
+    const void *player; /* dash.js, borrowed for the front's life; NULL: there is none */
+    size_t player_len;
 };
 
 struct front;

@@ -60,6 +60,7 @@ struct front_loop {
     unsigned spare_ex_n;
     struct h2_ex *spare_h2;
     unsigned spare_h2_n;
+    struct blob *player;                /* dash.js, once somebody has asked for it */
     uint8_t read_buf[FRONT_READ_BYTES]; /* what a connection has just read; nobody keeps it */
 };
 

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "edge/front_int.h"
+#include "edge/pages.h"
 #include "edge/store.h"
 #include "edge/stream.h"
 
@@ -186,17 +187,38 @@ static void answer_time(struct request *r)
     answer_blob(r, 200, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
 }
 
+static const struct front_page no_page = { .status = 404, .type = "text/plain; charset=utf-8" };
+
+static void answer_page(struct request *r, const struct front_page *page)
+{
+    if (page->body == NULL) {
+        answer_error(r, page->status == 200 ? 503 : page->status);
+        return;
+    }
+    r->answer.policy = page->policy;
+    answer_blob(r, page->status, page->type,
+                page->cache_control != NULL ? page->cache_control : "no-store", page->body);
+}
+
 static void answer_admin(struct request *r)
 {
-    struct front_page page = { .status = 404, .type = "text/plain; charset=utf-8" };
+    struct front_page page = no_page;
     const struct front_hooks *hooks = &r->front->front->hooks;
 
     r->object = METRIC_OBJECT_ADMIN;
     hooks->admin(hooks->ctx, r->front->loop, r->head, &r->target, &page);
-    if (page.body == NULL)
-        answer_error(r, page.status);
-    else
-        answer_blob(r, page.status, page.type, "no-store", page.body);
+    answer_page(r, &page);
+}
+
+/* The player page of a stream that could live here, and its files. False: none of them. */
+static bool answer_watch(struct request *r)
+{
+    struct front_page page = no_page;
+
+    if (!pages_watch(r->front, &r->target, &page))
+        return false;
+    answer_page(r, &page);
+    return true;
 }
 
 /* --- answers from an object --- */
@@ -570,10 +592,16 @@ static void route(struct request *r)
         answer_time(r);
         return;
     }
+    if (t->kind == TARGET_RESERVED && answer_watch(r))
+        return;
     if (t->app.p == NULL || t->token.p != NULL || t->kind == TARGET_TIER ||
-        t->kind == TARGET_RESERVED || t->kind == TARGET_WATCH ||
-        (app = find_app(r->front->loop->conf, t->app)) == NULL) {
+        t->kind == TARGET_RESERVED || (app = find_app(r->front->loop->conf, t->app)) == NULL) {
         answer_error(r, 404);
+        return;
+    }
+    if (t->kind == TARGET_WATCH) {
+        if (app->origin.text[0] != '\0' || !answer_watch(r))
+            answer_error(r, 404);
         return;
     }
     if (app->origin.text[0] != '\0')

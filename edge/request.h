@@ -52,6 +52,7 @@ struct answer {
     bool no_body;     /* HEAD, 204, 304: the headers of a body, but none */
     const char *type; /* content-type, "" for none */
     const char *cache_control;
+    const char *policy;           /* content-security-policy, NULL for none */
     const char *allow;            /* 405, OPTIONS */
     char content_range[80];       /* "" for none */
     char lines[64];               /* further ones, as in struct gobj_head; "" for none */

@@ -42,12 +42,12 @@ static int64_t gop_ms(const struct model_rep *r)
     return 0;
 }
 
-/* Where its media ends, in microseconds since AST. */
-static int64_t end_us(const struct model_rep *r)
+/* The age of the first frame of the newest chunk: media time is the arrival of the frame. */
+static int64_t latency_ms(const struct session *s, const struct model_rep *r)
 {
-    const struct model_segment *g = r->segments.n > 0 ? model_segment(r, r->segments.n - 1) : NULL;
+    const struct model_part *last = model_part(r, r->parts.n - 1);
 
-    return model_us(r, g != NULL && g->open ? r->reached : r->end);
+    return (clock_wall_us() - s->ast_s * (int64_t)SEC_US - model_us(r, last->t)) / 1000;
 }
 
 static json_t *rendition(const struct model_rep *r)
@@ -91,13 +91,9 @@ static json_t *describe(struct session *s)
         return NULL;
     if (exchange_is_on(&s->x))
         (void)json_object_set_new(j, "worker", json_integer(s->worker));
-    /* media time is the arrival of the frame: how long ago the newest one came that can be played
-     */
-    if (p != NULL && p->n_reps > 0 && p->rep[0].inited && s->phase == SESSION_LIVE && !s->stalled)
-        (void)json_object_set_new(
-            j, "latency_ms",
-            json_integer((clock_wall_us() - s->ast_s * (int64_t)SEC_US - end_us(&p->rep[0])) /
-                         1000));
+    if (p != NULL && p->n_reps > 0 && p->rep[0].parts.n > 0 && s->phase == SESSION_LIVE &&
+        !s->stalled)
+        (void)json_object_set_new(j, "latency_ms", json_integer(latency_ms(s, &p->rep[0])));
     return j;
 }
 

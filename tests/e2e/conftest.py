@@ -43,7 +43,7 @@ def make_certificate(directory):
 class Freshet:
     """A running process: a configuration file, a runtime directory, its log so far."""
 
-    def __init__(self, directory, text):
+    def __init__(self, directory, text, program=FRESHET):
         self.dir = pathlib.Path(directory)
         self.conf = self.dir / "freshet.yaml"
         self.run_dir = self.dir / "run"
@@ -52,7 +52,7 @@ class Freshet:
         self._ended = False
         self.write(text)
         self.proc = subprocess.Popen(
-            [FRESHET, "run", "-c", str(self.conf)],
+            [program, "run", "-c", str(self.conf)],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -142,10 +142,10 @@ def launch(short_dir):
     """launch(yaml) -> a Freshet, not waited for; launch(yaml, name) for one of several."""
     started = []
 
-    def go(text, name="a"):
+    def go(text, name="a", **kw):
         directory = short_dir / name
         directory.mkdir(exist_ok=True)
-        started.append(Freshet(directory, text))
+        started.append(Freshet(directory, text, **kw))
         return started[-1]
 
     yield go

@@ -305,6 +305,14 @@ static void another_worker_continues_the_bytes(void **state)
     hear(&rest, &again);
     assert_int_equal(again.count[RECORD_PERIOD], 1);
     forget(&again);
+    put_mark(1000, 66, false); /* too late */
+    (void)put_show(66, 500, 1000);
+    buf_reset(&rest);
+    assert_int_equal(run(flv.data, flv.len, 0, states, &rest), ST_OK);
+    hear(&rest, &again);
+    assert_int_equal(again.count[RECORD_PERIOD], 1);
+    assert_in_range(again.next_tag[0], 1010, 1040);
+    forget(&again);
     forget(&h);
     json_decref(states);
     buf_fini(&whole);

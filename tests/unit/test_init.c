@@ -67,6 +67,7 @@ static void only_fragments_and_no_edit_list(void **state)
 
     (void)state;
     assert_true(contains(i, "mvex") && contains(i, "cmfc"));
+    assert_false(contains(i, "Lavf")); /* another version makes the same bytes */
     assert_false(contains(i, "edts") || contains(i, "sidx") || contains(i, "mdat"));
     init_unref(&i);
 }

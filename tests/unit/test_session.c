@@ -522,10 +522,12 @@ static void pings_and_windows_are_answered(void **state)
     client_msg(&w.wire, 2, RTMP_SET_PEER_BANDWIDTH, 0, 0, "\0\0\x10\0\2", 5);
     client_msg(&w.wire, 2, RTMP_ACK, 0, 0, "\0\0\x10\0", 4);
     assert_int_equal(feed(&w, 1 << 20), ST_OK);
-    expect_replies(&w, "[4 459010]"); /* 0x00070102 */
-    client_msg(&w.wire, 4, RTMP_AUDIO, 1, 0, frame, sizeof frame);
+    expect_replies(&w, "[4 459010]");                      /* 0x00070102 */
+    client_msg(&w.wire, 4, RTMP_AUDIO, 1, 0, frame, 3964); /* a byte less than the window */
     assert_int_equal(feed(&w, 1 << 20), ST_OK);
-    expect_replies(&w, "[4 459010][3 5140]");
+    expect_replies(&w, "[4 459010]");
+    assert_int_equal(feed_bytes(&w, (const uint8_t *)"\4", 1, 1), ST_OK);
+    expect_replies(&w, "[4 459010][3 4096]");
     finish(&w);
 }
 
