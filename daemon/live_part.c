@@ -144,8 +144,10 @@ static void on_tag(void *ctx, struct ingest_conn *c, const struct flv_tag *tag,
     struct publisher *p = ingest_user(c);
     struct loop *l = ingest_conn_loop(c);
 
-    (void)ctx, (void)media;
-    if (tag->type == FLV_SCRIPT)
+    (void)ctx;
+    /* The end of a sequence says nothing that the end of the broadcast does not say, and FFmpeg puts
+     * it at a time that is a jump once its clock has wrapped: what is half done would be dropped. */
+    if (tag->type == FLV_SCRIPT || media->packet == FLV_END)
         return;
     if (!door_tag(p->door, tag, p->discontinuity, clock_wall_us())) {
         ingest_end(c, METRIC_INGEST_CLOSE_BUSY, "the server cannot keep up");
