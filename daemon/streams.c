@@ -59,9 +59,9 @@ static void asked(struct loop *l, struct mail *m)
     if (c->list != NULL)
         (void)json_array_extend(c->list, mine);
     c->left--;
+    json_decref(mine); /* under the lock: what is in it is the asker's from here on */
     (void)pthread_cond_signal(&c->done);
     (void)pthread_mutex_unlock(&c->lock);
-    json_decref(mine);
     census_unref(c);
 }
 
