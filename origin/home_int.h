@@ -84,7 +84,8 @@ struct session {
     int64_t last_arrival_us;
     struct flv_mark mark; /* the last one */
     int64_t marked_ms;    /* session time of the last mark */
-    bool cut;             /* the next tag begins something new */
+    bool cut;             /* the next tag begins something new, */
+    bool paused;          /* but only after a silence: its times go on */
 
     /* numbers that are safe on disk: nothing above may be published yet */
     struct disk_job job;

@@ -132,6 +132,7 @@ void session_arrive(struct session *s, struct door *d)
     (void)d;
     s->left_us = 0;
     s->cut = true;
+    s->paused = false;
     s->last_tag_us = loop_now(loop_of(s));
     timer_set(loop_of(s), &s->timer, s->last_tag_us + STALL_US);
 }
@@ -193,6 +194,7 @@ static void on_timer(struct loop *l, struct timer *t)
         return;
     }
     if (!s->stalled && now_us - s->last_tag_us >= STALL_US) {
+        s->paused = !s->cut;
         s->stalled = s->cut = true;
         session_cut(s);
     }
@@ -272,16 +274,23 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
     OBJ_CHECK(s, SESSION_MAGIC);
     if (s->phase == SESSION_ENDED)
         return;
-    if (discontinuity)
+    if (discontinuity) {
         s->cut = true;
-    if (s->cut)
+        s->paused = false;
+    }
+    if (s->paused)
+        anchor_hold(&s->anchor, s->last_arrival_us);
+    else if (s->cut)
         join_times(s, tag, arrival_us);
+    s->paused = false;
     ms = flv_unwrap(s->now_ms - s->shift_ms, tag->ts_ms) + s->shift_ms;
     s->now_ms = ms > s->now_ms ? ms : s->now_ms;
     s->last_arrival_us = arrival_us;
     s->last_tag_us = loop_now(loop_of(s));
     s->stalled = false;
     anchor_add(&s->anchor, arrival_us, ms);
+    if (anchor_let_go(&s->anchor, arrival_us))
+        s->cut = true;
     anchor = anchor_us(&s->anchor, arrival_us);
     buf_init(&mark, FLV_MARK_MAX);
     if (mark_is_due(s, ms, anchor))

@@ -301,7 +301,7 @@ export class Figures {
     want(r.audio_bytes > 0, "no audio was decoded");
     want(r.barcodes > 0, "no barcode was read");
     over("unreadable barcodes:", r.unreadable, 0);
-    over("spread of barcodes, ms:", r.spread_ms, round(1000 / opt.fps, 1) + 1);
+    over("spread of barcodes, ms:", r.spread_ms, opt["max-spread"] ?? round(1000 / opt.fps, 1) + 1);
     over("jumps of barcodes:", r.jumps, Math.max(0, r.periods.length - 1));
     if (opt.protocol !== undefined) {
       const others = Object.keys(r.protocols).filter((x) => x !== opt.protocol);

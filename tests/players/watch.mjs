@@ -51,6 +51,7 @@ const OPTIONS = {
   "max-first-frame": { type: "string", default: "5000" } /* ms */,
   "max-http-errors": { type: "string", default: "0" },
   "max-ranges": { type: "string", default: "1" } /* buffered ranges at any time */,
+  "max-spread": { type: "string" } /* ms; absent: one frame */,
   "max-dropped": { type: "string", default: "0.25" } /* share of the frames */,
   protocol: { type: "string" } /* h2, http/1.1: all of the stream must come by it */,
 };
