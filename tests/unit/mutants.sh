@@ -53,7 +53,7 @@ run() {
 core_for() {
     [ -e "$work/core-$1.a" ] && return
     mkdir "$work/obj-$1"
-    for c in check clock hash loop mailbox status timer; do
+    for c in check clock hash loop mailbox outq status timer; do
         # shellcheck disable=SC2046,SC2086
         (cd "$work/clean" && $(compiler "$1") $common -w -I. -c "core/$c.c" \
             -o "$work/obj-$1/$c.o" $(pkg-config --cflags libevent_core))
