@@ -347,7 +347,10 @@ enum st home_loop_start(struct home *h, struct loop *l)
 
         (void)snprintf(name, sizeof name, "worker-%u", i);
         CHECK(rdv_node_init(&hl->nodes[i], name, 100) == ST_OK);
-        if ((hl->links[i] = worker_link_new(l, h->cfg.workers[i], i)) == NULL)
+        struct exchange_peer peer = {
+            .addr = h->cfg.workers[i], .n_addrs = 1, .authority = "worker", .prefix = "/_encode/"
+        };
+        if ((hl->links[i] = exchange_link_new(l, &peer)) == NULL)
             return ST_ENOMEM;
     }
     return ST_OK;
@@ -360,7 +363,7 @@ void home_loop_stop(struct loop *l)
     while (hl->first != NULL)
         session_free_now(hl->first);
     for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
-        worker_link_free(&hl->links[i]);
+        exchange_link_free(&hl->links[i]);
     l->slot[LOOP_HOME] = NULL;           /* what still arrives finds nobody at home */
     CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
     free(hl->links);

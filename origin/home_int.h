@@ -16,8 +16,8 @@
 #include "origin/anchor.h"
 #include "origin/disk.h"
 #include "origin/home.h"
-#include "origin/spool.h"
-#include "origin/worker.h"
+#include "core/spool.h"
+#include "core/exchange.h"
 
 struct home {
     struct home_cfg cfg;
@@ -29,7 +29,7 @@ struct home {
 struct home_loop {
     struct home *home;
     struct loop *loop;
-    struct worker_link **links; /* cfg.n_workers */
+    struct exchange_link **links; /* cfg.n_workers */
     struct rdv_node *nodes;
     struct session *first;
 };
