@@ -136,6 +136,7 @@
     X(L, OBJECT_BYTES, "object_bytes")                 \
     X(L, MEMORY, "memory")                             \
     X(L, UPSTREAM_CONNECTIONS, "upstream_connections") \
+    X(L, TIER_CONNECTIONS, "tier_connections")         \
     X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
     X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
 
