@@ -494,7 +494,7 @@ enum st exchange_start(struct exchange *x, struct exchange_link *w, const char *
     x->told_leaving = false;
     x->broken = ST_OK;
     if (st == ST_OK)
-        st = h2_request(w->conn->h2, all, 4 + n, &x->body, lane, &lane->id);
+        st = h2_request(w->conn->h2, all, 4 + n, x->body, lane, &lane->id);
     if (st != ST_OK) {
         free(lane);
         return st == ST_ENOMEM ? st : ST_EIO;

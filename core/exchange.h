@@ -76,8 +76,8 @@ struct exchange_ops {
 
 struct exchange {
     const struct exchange_ops *ops;
-    struct h2_body body; /* the owner's: what goes up */
-    int status;          /* of the answer; 0: none yet. Good in ops->ended too */
+    struct h2_body *body; /* the owner's: what goes up */
+    int status;           /* of the answer; 0: none yet. Good in ops->ended too */
     /* exchange.c's */
     struct exchange_link *link; /* NULL: not under way */
     struct lane *lane;          /* NULL: ended by the peer, but paused with records to deliver */

@@ -5,7 +5,7 @@
  *           session per stream (origin/session.h) across reconnects, hands the tags to a worker and
  *           makes objects and manifests of the records that come back.
  * Owner     daemon/: home_new() once, home_loop_start() per loop.
- * Claims    each accepted door is a claim on the stream with an epoch of its own (origin/ticket.h).
+ * Claims    each accepted door is a claim on the stream with an epoch of its own (core/ticket.h).
  *           A door may bring the ticket of an earlier claim: where no session is, one begins that
  *           goes on from it - same id and start of time, numbers and Periods beyond. A ticket older
  *           than what is here is refused (FENCED): it belongs to somebody who has been replaced.
@@ -24,7 +24,7 @@
 #include "core/addr.h"
 #include "core/flv.h"
 #include "core/status.h"
-#include "origin/ticket.h"
+#include "core/ticket.h"
 
 struct disk;
 struct door;

@@ -9,15 +9,15 @@
 #include <stdatomic.h>
 
 #include "core/buf.h"
+#include "core/exchange.h"
 #include "core/loop.h"
 #include "core/rdv.h"
+#include "core/spool_body.h"
 #include "edge/stream.h"
 #include "manifests/model.h"
 #include "origin/anchor.h"
 #include "origin/disk.h"
 #include "origin/home.h"
-#include "core/spool.h"
-#include "core/exchange.h"
 
 struct home {
     struct home_cfg cfg;
@@ -43,13 +43,6 @@ struct resume {
     char rep[4];
     uint64_t next_tag;
     char *state; /* JSON text; owned */
-};
-
-/* The beginning of what a worker gets. */
-struct hello {
-    struct own own;
-    size_t n;
-    uint8_t data[];
 };
 
 enum session_phase {
@@ -101,10 +94,7 @@ struct session {
     /* up: what the worker gets */
     struct spool spool;
     struct exchange x;
-    struct hello *hello; /* FLV header, mark and sequence headers; sent first */
-    size_t hello_sent;
-    uint64_t cursor; /* number of the tag being sent */
-    size_t cursor_sent;
+    struct spool_body up;
     unsigned worker;
     unsigned failures; /* in a row, without a chunk in between */
     bool refused;      /* by the worker, for what is in the stream */
@@ -152,7 +142,6 @@ void session_record_now(struct session *s); /* to the disk as it is; nobody wait
 
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);
-void session_drop_hello(struct session *s);
 void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
 

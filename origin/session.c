@@ -98,7 +98,7 @@ static void free_session(struct grave *g)
     buf_fini(&s->bytes);
     buf_fini(&s->doc);
     spool_fini(&s->spool);
-    session_drop_hello(s);
+    spool_body_fini(&s->up);
     model_free(&s->model);
     stream_unref(&s->stream);
     OBJ_FINI(s, SESSION_MAGIC);
@@ -172,6 +172,7 @@ static void end_session(struct session *s)
     if (s->phase == SESSION_ENDED)
         return;
     s->phase = SESSION_ENDED;
+    s->up.last = true;
     log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the broadcast has ended");
     timer_cancel(l, &s->timer);

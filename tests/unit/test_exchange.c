@@ -227,6 +227,7 @@ static int teardown(void **state)
 
 struct client {
     struct exchange x;
+    struct h2_body body;
     int records, ends;
     size_t bytes;
     enum exchange_end why;
@@ -235,10 +236,7 @@ struct client {
     int cancel_at;   /* goes away inside this record */
 };
 
-static struct client *client_of(struct h2_body *b)
-{
-    return CONTAINER_OF(b, struct client, x.body);
-}
+static struct client *client_of(struct h2_body *b) { return CONTAINER_OF(b, struct client, body); }
 
 static enum st up_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
 {
@@ -287,7 +285,8 @@ static const struct exchange_ops client_ops = { .record = on_record, .ended = on
 static void start(struct script *w, struct client *c, const char *name)
 {
     c->x.ops = &client_ops;
-    c->x.body = (struct h2_body){ .avail = up_avail, .take = up_take };
+    c->body = (struct h2_body){ .avail = up_avail, .take = up_take };
+    c->x.body = &c->body;
     assert_int_equal(exchange_start(&c->x, w->link, name, NULL, 0), ST_OK);
 }
 
