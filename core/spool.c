@@ -117,6 +117,17 @@ void spool_set_header(struct spool *s, enum spool_header which, struct spool_tag
     s->header[which] = tag;
 }
 
+void spool_note_header(struct spool *s, struct spool_tag *t, const struct flv_tag *tag)
+{
+    struct flv_media media;
+    bool video = tag->type == FLV_VIDEO;
+    enum st st = video ? flv_video_parse(tag->body, tag->n, &media)
+                       : flv_audio_parse(tag->body, tag->n, &media);
+
+    if (st == ST_OK && media.packet == FLV_CONFIG)
+        spool_set_header(s, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
+}
+
 void spool_release(struct spool *s, uint64_t number)
 {
     CHECK(number <= s->next_number);

@@ -63,6 +63,8 @@ MUST_USE enum st spool_add(struct spool *s, const struct flv_tag *tag, const str
                            struct spool_tag **out);
 /* The tag is a sequence header, and in force from now on. */
 void spool_set_header(struct spool *s, enum spool_header which, struct spool_tag *tag);
+/* The same if it is one; t is what spool_add() made of tag. */
+void spool_note_header(struct spool *s, struct spool_tag *t, const struct flv_tag *tag);
 /* All below `number` has been dealt with. */
 void spool_release(struct spool *s, uint64_t number);
 /* The tag of that number; NULL: not here any more, or not yet. */

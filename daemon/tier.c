@@ -5,12 +5,21 @@
 #include "daemon/process.h"
 #include "edge/raw.h"
 #include "edge/target.h"
+#include "origin/relay.h"
+
+static void serve_ingest(struct process *p, struct loop *l, struct raw *x,
+                         const struct http_head *head, const struct target *target, bool last)
+{
+    (void)p;
+    relay_serve(l, x, head, target, last);
+}
 
 static const struct {
     const char *prefix;
     void (*serve)(struct process *p, struct loop *l, struct raw *x, const struct http_head *head,
                   const struct target *target, bool last);
 } handlers[] = {
+    { "/_ingest/", serve_ingest },
     { NULL, NULL },
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/metric.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
@@ -29,6 +30,7 @@ struct note {
     int64_t arrival_us;
     uint32_t n; /* of the tag that follows, head and tail included */
     bool discontinuity;
+    uint64_t number;
 };
 
 struct door {
@@ -46,9 +48,11 @@ struct door {
     struct session *session; /* home loop; NULL: not or no longer */
     uint64_t base, tags;     /* home loop: the session's number of our tag 0; how many have come */
     bool has_ticket, wants_acks;
+    struct door_relayed relayed; /* claim 0: it is not */
     struct ticket ticket; /* brought along; the session's, once we are told that it is accepted */
 
     _Atomic uint64_t in_flight; /* bytes of tags on their way */
+    atomic_int waits;           /* for that to become less */
     struct mail told;           /* from the home */
     atomic_int told_posted;
     atomic_int told_what;
@@ -58,7 +62,7 @@ struct door {
     _Atomic int64_t ack_k;
 };
 
-enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2 };
+enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2, TOLD_ROOM = 4 };
 
 const char *door_why_text(enum door_why why)
 {
@@ -107,6 +111,8 @@ static void told(struct loop *l, struct mail *m)
         d->ops->acked(d->ctx, atomic_load_explicit(&d->ack_tag, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_k, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_high, memory_order_relaxed));
+    if (d->ops != NULL && d->ops->room != NULL && (what & TOLD_ROOM) != 0)
+        d->ops->room(d->ctx);
     if (d->ops != NULL && why != 0)
         d->ops->closed(d->ctx, (enum door_why)(why - 1));
     door_unref(&d);
@@ -133,7 +139,8 @@ static void tell_why(struct door *d, enum door_why why)
 
 void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
 {
-    uint64_t tag = needed > d->base ? needed - d->base : 0;
+    int64_t ahead = (int64_t)(needed - d->base); /* a POP's numbers may be above the session's */
+    uint64_t tag = ahead > 0 ? (uint64_t)ahead : 0;
 
     if (!d->wants_acks)
         return;
@@ -196,13 +203,22 @@ static bool settle(struct session **sp, const struct ticket **t, uint64_t *last)
     return true;
 }
 
+/* The publisher who is here already, by another exchange: the last one broke, or is about to. He is
+ * not fenced: what we said to him, his new epoch, may have been lost. */
+static bool is_again(const struct session *s, const struct door *d)
+{
+    return s != NULL && s->phase == SESSION_LIVE && d->relayed.claim != 0 &&
+           d->relayed.claim == s->claim;
+}
+
 static void arrive(struct home_loop *hl, struct door *d)
 {
     struct session *s = find_session(hl, d->name);
     const struct ticket *t = d->has_ticket ? &d->ticket : NULL;
+    bool again = is_again(s, d);
     uint64_t last = 0;
 
-    if (s != NULL && !settle(&s, &t, &last)) {
+    if (s != NULL && !again && !settle(&s, &t, &last)) {
         metric_add(&hl->loop->metrics->fencing_rejections, 1);
         tell_why(d, DOOR_FENCED);
         return;
@@ -217,8 +233,11 @@ static void arrive(struct home_loop *hl, struct door *d)
         door_close_by_home(s->door, DOOR_TAKEN); /* the newest wins */
     d->session = s;
     s->door = door_ref(d);
-    d->base = spool_next(&s->spool);
-    session_arrive(s, last);
+    d->base = spool_next(&s->spool) - (again ? s->claim_next : 0);
+    s->claim = d->relayed.claim;
+    if (s->claim != 0 && s->ast_s == 0) /* his ticket cannot wait for the first tag */
+        s->ast_s = (clock_wall_us() - d->relayed.behind_us) / (int64_t)SEC_US - 2;
+    session_arrive(s, last, again);
     session_ticket(s, &d->ticket);
     tell(d, TOLD_ACCEPTED);
 }
@@ -241,8 +260,12 @@ static void tags(struct door *d, const struct parcel *p)
                                         (uint32_t)wire[5] << 8 | wire[6],
                                .body = wire + FLV_TAG_HEAD_BYTES,
                                .n = note.n - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES };
-        d->base = spool_next(&s->spool) - d->tags++; /* moves when one is lost for want of memory */
-        session_tag(s, &tag, note.discontinuity, note.arrival_us);
+        /* moves when one is lost for want of memory */
+        if (d->relayed.claim == 0)
+            d->base = spool_next(&s->spool) - d->tags++;
+        else if (note.number != 0 && note.number >= s->claim_next)
+            d->base = spool_next(&s->spool) - note.number;
+        session_tag(s, note.number, &tag, note.discontinuity, note.arrival_us);
     }
     if (s != NULL && d->session == s)
         session_more(s);
@@ -284,7 +307,9 @@ static void deliver(struct loop *l, struct mail *m)
             break;
         }
     }
-    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_release);
+    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_seq_cst);
+    if (door_may_read(d) && atomic_exchange_explicit(&d->waits, 0, memory_order_seq_cst) != 0)
+        tell(d, TOLD_ROOM);
     door_unref(&d);
     free(p);
 }
@@ -308,8 +333,9 @@ static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data,
 
 /* --- the publisher's side --- */
 
-enum st door_open(struct home *h, struct loop *l, const char *name, const struct ticket *ticket,
-                  const struct door_ops *ops, void *ctx, struct door **out)
+enum st door_open_relayed(struct home *h, struct loop *l, const char *name,
+                          const struct ticket *ticket, const struct door_relayed *r,
+                          const struct door_ops *ops, void *ctx, struct door **out)
 {
     struct door *d = calloc(1, sizeof *d);
 
@@ -324,6 +350,7 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     memcpy(d->name, name, strlen(name) + 1);
     d->ops = ops;
     d->ctx = ctx;
+    d->relayed = *r;
     d->wants_acks = ops->acked != NULL;
     d->has_ticket = ticket != NULL;
     if (ticket != NULL)
@@ -335,6 +362,14 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     }
     *out = d;
     return ST_OK;
+}
+
+enum st door_open(struct home *h, struct loop *l, const char *name, const struct ticket *ticket,
+                  const struct door_ops *ops, void *ctx, struct door **out)
+{
+    static const struct door_relayed here = { .claim = 0 };
+
+    return door_open_relayed(h, l, name, ticket, &here, ops, ctx, out);
 }
 
 void door_flush(struct door *d)
@@ -353,7 +388,14 @@ bool door_may_read(const struct door *d)
     return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX / 2;
 }
 
-bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+bool door_wait(struct door *d)
+{
+    atomic_store_explicit(&d->waits, 1, memory_order_seq_cst);
+    return atomic_load_explicit(&d->in_flight, memory_order_seq_cst) < FLIGHT_MAX / 2;
+}
+
+bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
+                       bool discontinuity, int64_t arrival_us)
 {
     struct note note;
 
@@ -361,11 +403,17 @@ bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int
     note.arrival_us = arrival_us;
     note.n = (uint32_t)(FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES);
     note.discontinuity = discontinuity;
+    note.number = number;
     buf_add(&d->burst, &note, sizeof note);
     flv_put_tag(&d->burst, tag);
     if (d->burst.len >= BURST_BYTES)
         door_flush(d);
     return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX;
+}
+
+bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+{
+    return door_tag_numbered(d, 0, tag, discontinuity, arrival_us);
 }
 
 void door_leave(struct door **dp, bool ended)

@@ -68,10 +68,11 @@ const char *door_why_text(enum door_why why);
 struct door_ops {
     /* The session is there: publishing may start. The ticket is borrowed. */
     void (*accepted)(void *ctx, const struct ticket *t);
-    /* Tags of this door below `tag`, which count from 0, are in segments: no home needs them any
-     * more. With them what the next ticket would say. NULL: no interest. */
+    /* Tags of this door below `tag`, which count from 0 or as the POP has it, are in segments: no
+     * home needs them any more. With them what the next ticket would say. NULL: no interest. */
     void (*acked)(void *ctx, uint64_t tag, int64_t k, uint64_t high);
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
+    void (*room)(void *ctx); /* what door_wait() waited for; NULL: it is not called */
 };
 
 /* name is APP/STREAM and valid; ticket is a good one, or NULL. ops come on this loop until
@@ -79,6 +80,22 @@ struct door_ops {
 MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
                            const struct ticket *ticket, const struct door_ops *ops, void *ctx,
                            struct door **out);
+/* The same for a publisher at a POP, whose tags have numbers of the POP's. `claim` is his and
+ * nobody else's, not 0: a door with the claim that is in force goes on where the last one was, in
+ * the same Period if no more than a moment has passed, and what has come already is dropped.
+ * behind_us: how long the first tag to come has been at the POP. */
+struct door_relayed {
+    uint64_t claim;
+    int64_t behind_us;
+};
+MUST_USE enum st door_open_relayed(struct home *h, struct loop *l, const char *name,
+                                   const struct ticket *ticket, const struct door_relayed *r,
+                                   const struct door_ops *ops, void *ctx, struct door **out);
+/* door_tag() with the POP's number; 0: a sequence header in force, for a home that has none. */
+bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
+                       bool discontinuity, int64_t arrival_us);
+/* After door_may_read() was false. True: it is not any more; else ops->room() comes. */
+bool door_wait(struct door *d);
 /* One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
  * burst; false: the home does not keep up, stop reading until door_may_read(). */
 bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);

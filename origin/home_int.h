@@ -60,7 +60,9 @@ struct session {
     struct door *door;  /* the publisher; NULL: none at present */
     struct timer timer; /* silence, reconnect window, lingering */
     struct grave grave;
-    uint64_t epoch; /* of the claim in force */
+    uint64_t epoch;      /* of the claim in force */
+    uint64_t claim;      /* and whose it is, if a POP brings it; else 0 */
+    uint64_t claim_next; /* the POP's number of the tag that is next; 0: none has come */
     uint64_t begun_us;
     uint64_t last_tag_us;
     uint64_t left_us; /* when the publisher left; 0: it has not */
@@ -121,11 +123,13 @@ struct session {
 /* ticket: goes on from there; or NULL. */
 struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket);
 void session_free_now(struct session *s); /* the loop stops */
-/* A publisher claims it; last: the newest epoch that the stream is known to have had. */
-void session_arrive(struct session *s, uint64_t last);
+/* A publisher claims it; last: the newest epoch that the stream is known to have had; again: it is
+ * the one whose claim is in force, so his tags go on. */
+void session_arrive(struct session *s, uint64_t last, bool again);
 void session_ticket(const struct session *s, struct ticket *out);
 void session_leave(struct session *s, struct door *d, bool ended);
-void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
+/* number: the POP's, or 0. */
+void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us);
 void session_over(struct session *s);        /* the last record has come */
 bool session_letter_came(struct session *s); /* true: the session is gone, touch it no more */

@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -150,7 +151,7 @@ void session_ticket(const struct session *s, struct ticket *out)
     memcpy(out->session, s->id, sizeof out->session);
 }
 
-void session_arrive(struct session *s, uint64_t last)
+void session_arrive(struct session *s, uint64_t last, bool again)
 {
     uint64_t now_ms = (uint64_t)clock_wall_us() / 1000;
 
@@ -159,8 +160,11 @@ void session_arrive(struct session *s, uint64_t last)
     if (s->ast_s != 0)
         session_record_now(s);
     s->left_us = 0;
-    s->cut = true;
-    s->paused = false;
+    if (!again) {
+        s->claim_next = 0;
+        s->cut = true;
+        s->paused = false;
+    }
     s->last_tag_us = loop_now(loop_of(s));
     timer_set(loop_of(s), &s->timer, s->last_tag_us + STALL_US);
 }
@@ -282,18 +286,22 @@ static void put_mark(struct session *s, struct buf *mark, int64_t ms, int64_t an
     s->mark = m;
 }
 
-static void note_header(struct session *s, struct spool_tag *t, const struct flv_tag *tag)
+/* What a POP sends again has come already, but for what got lost on its side. */
+static bool is_news(struct session *s, uint64_t number)
 {
-    struct flv_media media;
-    bool video = tag->type == FLV_VIDEO;
-    enum st st = video ? flv_video_parse(tag->body, tag->n, &media)
-                       : flv_audio_parse(tag->body, tag->n, &media);
-
-    if (st == ST_OK && media.packet == FLV_CONFIG)
-        spool_set_header(&s->spool, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
+    if (number == 0)
+        return s->claim_next == 0;
+    if (number < s->claim_next) {
+        metric_add(&loop_of(s)->metrics->relay_tags_repeated, 1);
+        return false;
+    }
+    if (s->claim_next != 0 && number > s->claim_next && !s->cut)
+        s->cut = s->paused = true; /* there is a hole; the times go on */
+    s->claim_next = number + 1;
+    return true;
 }
 
-void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
+void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us)
 {
     struct flv_tag mine = *tag;
@@ -302,7 +310,7 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
     int64_t ms, anchor;
 
     OBJ_CHECK(s, SESSION_MAGIC);
-    if (s->phase == SESSION_ENDED)
+    if (s->phase == SESSION_ENDED || !is_news(s, number))
         return;
     if (discontinuity) {
         s->cut = true;
@@ -333,7 +341,7 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
     }
     buf_fini(&mark);
     s->cut = false;
-    note_header(s, t, &mine);
+    spool_note_header(&s->spool, t, &mine);
 }
 
 void session_more(struct session *s)
