@@ -62,10 +62,11 @@ static void flush_delivered(struct loop *l, struct mail *m)
     put_publisher(p);
 }
 
-static void on_accepted(void *ctx)
+static void on_accepted(void *ctx, const struct ticket *t)
 {
     struct publisher *p = ctx;
 
+    (void)t;
     ingest_accept(p->conn, 0);
 }
 
@@ -98,7 +99,7 @@ static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_req
     p->conn = c;
     p->flush_mail.deliver = flush_delivered;
     ingest_set_user(c, p);
-    if (door_open(live->home, ingest_conn_loop(c), name, &door_ops, p, &p->door) != ST_OK) {
+    if (door_open(live->home, ingest_conn_loop(c), name, NULL, &door_ops, p, &p->door) != ST_OK) {
         ingest_set_user(c, NULL);
         free(p);
         ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");

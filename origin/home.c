@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/metric.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -43,12 +44,21 @@ struct door {
     struct buf burst;
 
     struct session *session; /* home loop; NULL: not or no longer */
+    uint64_t base, tags;     /* home loop: the session's number of our tag 0; how many have come */
+    bool has_ticket, wants_acks;
+    struct ticket ticket; /* brought along; the session's, once we are told that it is accepted */
 
     _Atomic uint64_t in_flight; /* bytes of tags on their way */
-    struct mail told;           /* from the home: accepted, or closed */
+    struct mail told;           /* from the home */
     atomic_int told_posted;
-    atomic_int told_what; /* bit 0: accepted; from bit 1: why + 1 */
+    atomic_int told_what;
+    atomic_int told_why; /* 0, or the first why + 1 */
+    /* each only rises, so any mix of old and new is true */
+    _Atomic uint64_t ack_tag, ack_high;
+    _Atomic int64_t ack_k;
 };
+
+enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2 };
 
 const char *door_why_text(enum door_why why)
 {
@@ -84,16 +94,21 @@ static void door_unref(struct door **dp)
 static void told(struct loop *l, struct mail *m)
 {
     struct door *d = CONTAINER_OF(m, struct door, told);
-    int what;
+    int what, why;
 
     (void)l;
     OBJ_CHECK(d, DOOR_MAGIC);
     (void)atomic_exchange_explicit(&d->told_posted, 0, memory_order_acq_rel);
     what = atomic_exchange_explicit(&d->told_what, 0, memory_order_acq_rel);
-    if (d->ops != NULL && (what & 1) != 0)
-        d->ops->accepted(d->ctx);
-    if (d->ops != NULL && what >> 1 != 0)
-        d->ops->closed(d->ctx, (enum door_why)((what >> 1) - 1));
+    why = atomic_exchange_explicit(&d->told_why, 0, memory_order_acq_rel);
+    if (d->ops != NULL && (what & TOLD_ACCEPTED) != 0)
+        d->ops->accepted(d->ctx, &d->ticket);
+    if (d->ops != NULL && d->ops->acked != NULL && (what & TOLD_ACK) != 0)
+        d->ops->acked(d->ctx, atomic_load_explicit(&d->ack_tag, memory_order_relaxed),
+                      atomic_load_explicit(&d->ack_k, memory_order_relaxed),
+                      atomic_load_explicit(&d->ack_high, memory_order_relaxed));
+    if (d->ops != NULL && why != 0)
+        d->ops->closed(d->ctx, (enum door_why)(why - 1));
     door_unref(&d);
 }
 
@@ -106,6 +121,32 @@ static void tell(struct door *d, int what)
     mailbox_post(&door_ref(d)->loop->mailbox, &d->told);
 }
 
+static void tell_why(struct door *d, enum door_why why)
+{
+    int none = 0;
+
+    /* the first reason is the one that counts */
+    (void)atomic_compare_exchange_strong_explicit(&d->told_why, &none, (int)why + 1,
+                                                  memory_order_acq_rel, memory_order_relaxed);
+    tell(d, 0);
+}
+
+void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
+{
+    uint64_t tag = needed > d->base ? needed - d->base : 0;
+
+    if (!d->wants_acks)
+        return;
+    if (tag <= atomic_load_explicit(&d->ack_tag, memory_order_relaxed) &&
+        k <= atomic_load_explicit(&d->ack_k, memory_order_relaxed) &&
+        high <= atomic_load_explicit(&d->ack_high, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&d->ack_tag, tag, memory_order_relaxed);
+    atomic_store_explicit(&d->ack_k, k, memory_order_relaxed);
+    atomic_store_explicit(&d->ack_high, high, memory_order_relaxed);
+    tell(d, TOLD_ACK);
+}
+
 void door_close_by_home(struct door *d, enum door_why why)
 {
     struct door *held = d;
@@ -114,7 +155,7 @@ void door_close_by_home(struct door *d, enum door_why why)
         return;
     d->session->door = NULL;
     d->session = NULL;
-    tell(d, ((int)why + 1) << 1);
+    tell_why(d, why);
     door_unref(&held); /* the session's */
 }
 
@@ -128,26 +169,58 @@ static struct session *find_session(struct home_loop *hl, const char *name)
     return NULL;
 }
 
+/* A claim that is older than the one in force. Equal epochs are one and the same claim. */
+static bool is_fenced(const struct session *s, const struct ticket *t)
+{
+    return t->epoch < s->epoch || (t->epoch == s->epoch && strcmp(t->session, s->id) != 0);
+}
+
+/* The session here and the ticket's are both known: which one goes on? *sp is NULL when that of the
+ * ticket is, *t NULL when it is not. False: the door is fenced. */
+static bool settle(struct session **sp, const struct ticket **t, uint64_t *last)
+{
+    struct session *s = *sp;
+    bool over = s->phase == SESSION_ENDED, same = *t != NULL && strcmp((*t)->session, s->id) == 0;
+
+    *last = s->epoch;
+    if (*t != NULL && is_fenced(s, *t))
+        return false;
+    if (over && same)
+        *t = NULL;                                        /* what has ended is not begun again */
+    if (over || (*t != NULL && (*t)->epoch > s->epoch)) { /* over, or another home has had it */
+        if (s->door != NULL)
+            door_close_by_home(s->door, DOOR_TAKEN);
+        session_free_now(s);
+        *sp = NULL;
+    }
+    return true;
+}
+
 static void arrive(struct home_loop *hl, struct door *d)
 {
     struct session *s = find_session(hl, d->name);
+    const struct ticket *t = d->has_ticket ? &d->ticket : NULL;
+    uint64_t last = 0;
 
-    if (s != NULL && s->phase == SESSION_ENDED) { /* over: a new one takes its name */
-        session_free_now(s);
-        s = NULL;
+    if (s != NULL && !settle(&s, &t, &last)) {
+        metric_add(&hl->loop->metrics->fencing_rejections, 1);
+        tell_why(d, DOOR_FENCED);
+        return;
     }
     if (s == NULL)
-        s = session_new(hl, d->name);
+        s = session_new(hl, d->name, t);
     if (s == NULL) {
-        tell(d, ((int)DOOR_LIMIT + 1) << 1);
+        tell_why(d, DOOR_LIMIT);
         return;
     }
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_TAKEN); /* the newest wins */
     d->session = s;
     s->door = door_ref(d);
-    session_arrive(s, d);
-    tell(d, 1);
+    d->base = spool_next(&s->spool);
+    session_arrive(s, last);
+    session_ticket(s, &d->ticket);
+    tell(d, TOLD_ACCEPTED);
 }
 
 static void tags(struct door *d, const struct parcel *p)
@@ -168,6 +241,7 @@ static void tags(struct door *d, const struct parcel *p)
                                         (uint32_t)wire[5] << 8 | wire[6],
                                .body = wire + FLV_TAG_HEAD_BYTES,
                                .n = note.n - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES };
+        d->base = spool_next(&s->spool) - d->tags++; /* moves when one is lost for want of memory */
         session_tag(s, &tag, note.discontinuity, note.arrival_us);
     }
     if (s != NULL && d->session == s)
@@ -234,12 +308,12 @@ static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data,
 
 /* --- the publisher's side --- */
 
-enum st door_open(struct home *h, struct loop *l, const char *name, const struct door_ops *ops,
-                  void *ctx, struct door **out)
+enum st door_open(struct home *h, struct loop *l, const char *name, const struct ticket *ticket,
+                  const struct door_ops *ops, void *ctx, struct door **out)
 {
     struct door *d = calloc(1, sizeof *d);
 
-    CHECK(strlen(name) <= STREAM_NAME_MAX);
+    CHECK(strlen(name) <= STREAM_NAME_MAX && (ticket == NULL || ticket_good(ticket)));
     if (d == NULL)
         return ST_ENOMEM;
     OBJ_INIT(d, DOOR_MAGIC);
@@ -250,6 +324,10 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     memcpy(d->name, name, strlen(name) + 1);
     d->ops = ops;
     d->ctx = ctx;
+    d->wants_acks = ops->acked != NULL;
+    d->has_ticket = ticket != NULL;
+    if (ticket != NULL)
+        d->ticket = *ticket;
     buf_init(&d->burst, FLIGHT_MAX * 2);
     if (!post_parcel(d, PARCEL_ARRIVE, NULL, 0)) {
         door_unref(&d);
@@ -265,7 +343,7 @@ void door_flush(struct door *d)
         return;
     if (d->burst.st != ST_OK || !post_parcel(d, PARCEL_TAGS, d->burst.data, d->burst.len)) {
         /* tags are lost: whatever follows begins something new, and the viewers see a gap */
-        tell(d, ((int)DOOR_LIMIT + 1) << 1);
+        tell_why(d, DOOR_LIMIT);
     }
     buf_reset(&d->burst);
 }

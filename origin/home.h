@@ -5,6 +5,10 @@
  *           session per stream (origin/session.h) across reconnects, hands the tags to a worker and
  *           makes objects and manifests of the records that come back.
  * Owner     daemon/: home_new() once, home_loop_start() per loop.
+ * Claims    each accepted door is a claim on the stream with an epoch of its own (origin/ticket.h).
+ *           A door may bring the ticket of an earlier claim: where no session is, one begins that
+ *           goes on from it - same id and start of time, numbers and Periods beyond. A ticket older
+ *           than what is here is refused (FENCED): it belongs to somebody who has been replaced.
  * Thread    door_*: the publisher's loop. home_loop_*: the loop's own.
  * Errors    door_open: ENOMEM. Everything else that goes wrong is told through ops->closed().
  * Tests     tests/e2e/test_live.py
@@ -20,6 +24,7 @@
 #include "core/addr.h"
 #include "core/flv.h"
 #include "core/status.h"
+#include "origin/ticket.h"
 
 struct disk;
 struct door;
@@ -50,6 +55,7 @@ size_t home_sessions(const struct home *h);
     X(NO_WORKER, "no encoder worker takes the stream")      \
     X(REFUSED, "the encoder refuses the stream")            \
     X(LIMIT, "too many streams, or no memory")              \
+    X(FENCED, "somebody newer has claimed the stream")      \
     X(STOPPING, "the server stops")
 
 enum door_why {
@@ -60,13 +66,19 @@ enum door_why {
 const char *door_why_text(enum door_why why);
 
 struct door_ops {
-    void (*accepted)(void *ctx);                  /* the session is there: publishing may start */
+    /* The session is there: publishing may start. The ticket is borrowed. */
+    void (*accepted)(void *ctx, const struct ticket *t);
+    /* Tags of this door below `tag`, which count from 0, are in segments: no home needs them any
+     * more. With them what the next ticket would say. NULL: no interest. */
+    void (*acked)(void *ctx, uint64_t tag, int64_t k, uint64_t high);
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
 };
 
-/* name is APP/STREAM and valid. ops come on this loop until door_leave(). */
+/* name is APP/STREAM and valid; ticket is a good one, or NULL. ops come on this loop until
+ * door_leave(). */
 MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
-                           const struct door_ops *ops, void *ctx, struct door **out);
+                           const struct ticket *ticket, const struct door_ops *ops, void *ctx,
+                           struct door **out);
 /* One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
  * burst; false: the home does not keep up, stop reading until door_may_read(). */
 bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);

@@ -67,6 +67,7 @@ struct session {
     struct door *door;  /* the publisher; NULL: none at present */
     struct timer timer; /* silence, reconnect window, lingering */
     struct grave grave;
+    uint64_t epoch; /* of the claim in force */
     uint64_t begun_us;
     uint64_t last_tag_us;
     uint64_t left_us; /* when the publisher left; 0: it has not */
@@ -76,7 +77,8 @@ struct session {
 
     /* time */
     struct anchor anchor;
-    int64_t ast_s;     /* 0: no tag yet */
+    bool timed;        /* a tag has come */
+    int64_t ast_s;     /* 0: not yet */
     int64_t window_us; /* what players may go back */
     int64_t shift_ms;  /* session time minus the door's time */
     int64_t now_ms;    /* session time of the newest tag */
@@ -92,6 +94,7 @@ struct session {
     bool job_busy;
     int64_t disk_k, asked_k, wanted_k;
     uint64_t disk_high, asked_high, wanted_high;
+    uint64_t asked_epoch;
     int64_t k;            /* of the Period that the next exchange may open */
     uint64_t next_number; /* at least this for its segments */
 
@@ -125,9 +128,12 @@ struct session {
 };
 
 /* session.c */
-struct session *session_new(struct home_loop *hl, const char *name);
+/* ticket: goes on from there; or NULL. */
+struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket);
 void session_free_now(struct session *s); /* the loop stops */
-void session_arrive(struct session *s, struct door *d);
+/* A publisher claims it; last: the newest epoch that the stream is known to have had. */
+void session_arrive(struct session *s, uint64_t last);
+void session_ticket(const struct session *s, struct ticket *out);
 void session_leave(struct session *s, struct door *d, bool ended);
 void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us);
@@ -142,6 +148,7 @@ void session_render_now(struct session *s);
 /* The state record of the coming Period is on the disk; false: asked for, and session_more() comes
  * when it is. */
 bool session_ready(struct session *s);
+void session_record_now(struct session *s); /* to the disk as it is; nobody waits */
 
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);
@@ -150,6 +157,8 @@ void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
 
 /* home.c */
+void door_ack(struct door *d, uint64_t needed, int64_t k,
+              uint64_t high); /* needed: session's tag */
 void door_close_by_home(struct door *d, enum door_why why);
 
 #endif

@@ -48,7 +48,16 @@ static void mint_id(char id[STREAM_SESSION_LEN + 1])
     id[STREAM_SESSION_LEN] = '\0';
 }
 
-struct session *session_new(struct home_loop *hl, const char *name)
+static void go_on_from(struct session *s, const struct ticket *t)
+{
+    memcpy(s->id, t->session, sizeof s->id);
+    s->epoch = t->epoch;
+    s->ast_s = t->ast_s;
+    s->k = t->k + TICKET_K_STEP;
+    s->next_number = t->high;
+}
+
+struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket)
 {
     struct spool_limits lim = { .bytes = 64 << 20, .ms = 8000 };
     struct session *s;
@@ -59,7 +68,10 @@ struct session *session_new(struct home_loop *hl, const char *name)
     s->hl = hl;
     s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
-    mint_id(s->id);
+    if (ticket != NULL)
+        go_on_from(s, ticket);
+    else
+        mint_id(s->id);
     s->window_us = (int64_t)hl->loop->conf->origin.window_us;
     anchor_init(&s->anchor);
     spool_init(&s->spool, &lim);
@@ -127,9 +139,25 @@ bool session_letter_came(struct session *s)
 
 /* --- publishers --- */
 
-void session_arrive(struct session *s, struct door *d)
+void session_ticket(const struct session *s, struct ticket *out)
 {
-    (void)d;
+    uint64_t used = s->next_number + TICKET_RESERVE;
+
+    *out = (struct ticket){ .epoch = s->epoch,
+                            .ast_s = s->ast_s,
+                            .k = s->k,
+                            .high = used > s->disk_high ? used : s->disk_high };
+    memcpy(out->session, s->id, sizeof out->session);
+}
+
+void session_arrive(struct session *s, uint64_t last)
+{
+    uint64_t now_ms = (uint64_t)clock_wall_us() / 1000;
+
+    last = last > s->epoch ? last : s->epoch;
+    s->epoch = last + 1 > now_ms ? last + 1 : now_ms;
+    if (s->ast_s != 0)
+        session_record_now(s);
     s->left_us = 0;
     s->cut = true;
     s->paused = false;
@@ -150,7 +178,7 @@ static void end_session(struct session *s)
     timer_set(l, &s->timer, loop_now(l) + LINGER_US);
     if (exchange_is_on(&s->x))
         exchange_more(&s->x); /* the end goes up; the rest comes down */
-    else if (s->ast_s == 0)
+    else if (!s->timed)
         session_over(s);
     /* else the exchange that is about to begin is the last one */
 }
@@ -216,10 +244,11 @@ static void join_times(struct session *s, const struct flv_tag *tag, int64_t arr
 {
     int64_t door_ms = flv_unwrap(0, tag->ts_ms);
 
-    if (s->ast_s == 0) {
+    if (!s->timed) {
+        s->timed = true;
         s->shift_ms = -door_ms;
-        /* a whole second, at least two before the first frame */
-        s->ast_s = arrival_us / (int64_t)SEC_US - 2;
+        if (s->ast_s == 0) /* a whole second, at least two before the first frame */
+            s->ast_s = arrival_us / (int64_t)SEC_US - 2;
         return;
     }
     int64_t wall_ms = (arrival_us - s->last_arrival_us) / 1000;
@@ -310,6 +339,6 @@ void session_more(struct session *s)
 {
     if (exchange_is_on(&s->x))
         exchange_more(&s->x);
-    else if (!s->over && !timer_is_set(&s->retry) && s->ast_s != 0)
+    else if (!s->over && !timer_is_set(&s->retry) && s->timed)
         session_start_exchange(s);
 }

@@ -50,14 +50,17 @@ static void ask_disk(struct session *s, int64_t k, uint64_t high)
         s->wanted_high = high;
     if (s->job_busy)
         return;
-    n = snprintf(text, sizeof text,
-                 "{\"v\":1,\"session\":\"%s\",\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n", s->id,
-                 (long long)s->ast_s, (long long)s->wanted_k, (unsigned long long)s->wanted_high);
+    n = snprintf(
+        text, sizeof text,
+        "{\"v\":1,\"session\":\"%s\",\"epoch\":%llu,\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n",
+        s->id, (unsigned long long)s->epoch, (long long)s->ast_s, (long long)s->wanted_k,
+        (unsigned long long)s->wanted_high);
     (void)snprintf(path, sizeof path, "%s/streams/%s.json", s->hl->home->cfg.state_dir, s->name);
     s->job.mail.deliver = on_disk;
     s->job.loop = loop_of(s);
     s->asked_k = s->wanted_k;
     s->asked_high = s->wanted_high;
+    s->asked_epoch = s->epoch;
     if (disk_write(s->hl->home->cfg.disk, &s->job, path, text, (size_t)n) == ST_OK) {
         s->job_busy = true;
         return;
@@ -79,7 +82,7 @@ static void on_disk(struct loop *l, struct mail *m)
         disk_failed(s, strerror(s->job.sys_err));
     s->disk_k = s->asked_k;
     s->disk_high = s->asked_high;
-    if (s->wanted_k > s->asked_k || s->wanted_high > s->asked_high)
+    if (s->wanted_k > s->asked_k || s->wanted_high > s->asked_high || s->epoch > s->asked_epoch)
         ask_disk(s, s->wanted_k, s->wanted_high);
     if (s->x.paused && !s->job_busy)
         exchange_go_on(&s->x);
@@ -92,6 +95,12 @@ bool session_ready(struct session *s)
         return true;
     ask_disk(s, s->k + 1, s->next_number + NUMBERS_AHEAD);
     return is_safe(s, s->k, s->next_number);
+}
+
+void session_record_now(struct session *s)
+{
+    ask_disk(s, s->wanted_k > s->k ? s->wanted_k : s->k + 1,
+             s->wanted_high > s->next_number ? s->wanted_high : s->next_number + NUMBERS_AHEAD);
 }
 
 /* Everything up to here may be published; asks for more in good time, and holds the worker's
@@ -343,6 +352,17 @@ static enum st on_open(struct session *s, const json_t *j)
     return st;
 }
 
+/* Whoever brings the tags may forget what is in segments, and learns what a ticket would say. */
+static void acknowledge(struct session *s, uint64_t needed)
+{
+    struct ticket t;
+
+    if (s->door == NULL)
+        return;
+    session_ticket(s, &t);
+    door_ack(s->door, needed, t.k, t.high);
+}
+
 static enum st remember(struct session *s, const char *rep, uint64_t next_tag, const json_t *state)
 {
     char *text = json_dumps(state, JSON_COMPACT);
@@ -368,6 +388,7 @@ static enum st remember(struct session *s, const char *rep, uint64_t next_tag, c
     r->next_tag = next_tag;
     least = session_resume_tag(s);
     spool_release(&s->spool, least);
+    acknowledge(s, least);
     return ST_OK;
 }
 
