@@ -5,6 +5,8 @@
 #include "daemon/process.h"
 #include "edge/raw.h"
 #include "edge/target.h"
+#include "origin/home.h"
+#include "origin/hub.h"
 #include "origin/relay.h"
 
 static void serve_ingest(struct process *p, struct loop *l, struct raw *x,
@@ -14,12 +16,20 @@ static void serve_ingest(struct process *p, struct loop *l, struct raw *x,
     relay_serve(l, x, head, target, last);
 }
 
+static void serve_sub(struct process *p, struct loop *l, struct raw *x,
+                      const struct http_head *head, const struct target *target, bool last)
+{
+    (void)p;
+    hub_serve(home_hub(l), l, x, head, target, last);
+}
+
 static const struct {
     const char *prefix;
     void (*serve)(struct process *p, struct loop *l, struct raw *x, const struct http_head *head,
                   const struct target *target, bool last);
 } handlers[] = {
     { "/_ingest/", serve_ingest },
+    { "/_sub/", serve_sub },
     { NULL, NULL },
 };
 

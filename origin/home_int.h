@@ -18,9 +18,11 @@
 #include "origin/anchor.h"
 #include "origin/disk.h"
 #include "origin/home.h"
+#include "origin/hub.h"
 
 struct home {
     struct home_cfg cfg;
+    struct hub *hub;
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
@@ -106,6 +108,7 @@ struct session {
     /* down: what it says */
     struct model *model;
     struct stream *stream;
+    struct hub_channel *channel; /* there when the model and the stream are */
     struct record_head head;
     json_t *json; /* of the record whose bytes are coming */
     struct buf bytes;
@@ -137,7 +140,8 @@ void session_more(struct session *s);        /* tags have been added: tell the w
 
 /* session_out.c: records to objects and documents */
 void session_on_record(struct exchange *x, const struct record_event *ev);
-void session_cut(struct session *s); /* closes what is open where it is */
+void session_tell(struct session *s, bool live); /* the edges: there is a publisher, or none */
+void session_cut(struct session *s);             /* closes what is open where it is */
 void session_render_now(struct session *s);
 /* The state record of the coming Period is on the disk; false: asked for, and session_more() comes
  * when it is. */

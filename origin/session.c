@@ -116,6 +116,7 @@ void session_free_now(struct session *s)
     exchange_cancel(&s->x);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
+    hub_close(&s->channel);
     if (s->stream != NULL)
         stream_forget(l, s->stream);
     *s->prevp = s->next;
@@ -159,6 +160,7 @@ void session_arrive(struct session *s, uint64_t last, bool again)
     s->epoch = last + 1 > now_ms ? last + 1 : now_ms;
     if (s->ast_s != 0)
         session_record_now(s);
+    session_tell(s, true);
     s->left_us = 0;
     if (!again) {
         s->claim_next = 0;
@@ -197,6 +199,7 @@ void session_over(struct session *s)
     if (s->stream != NULL) {
         session_render_now(s);
         stream_end(loop_of(s), s->stream);
+        hub_end(s->channel);
     }
 }
 
@@ -206,6 +209,7 @@ void session_leave(struct session *s, struct door *d, bool ended)
 
     (void)d;
     s->left_us = loop_now(l);
+    session_tell(s, false);
     if (ended)
         end_session(s);
     else
