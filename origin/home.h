@@ -59,6 +59,7 @@ size_t home_sessions(const struct home *h);
     X(LIMIT, "too many streams, or no memory")              \
     X(FENCED, "somebody newer has claimed the stream")      \
     X(EXPIRED, "the key has expired")                       \
+    X(BUSY, "somebody else publishes this stream")          \
     X(STOPPING, "the server stops")
 
 enum door_why {
