@@ -203,6 +203,7 @@
     X(L, SILENT, "silent")               \
     X(L, FULL, "full")                   \
     X(L, FENCED, "fenced")               \
+    X(L, REFUSED, "refused")             \
     X(L, ELSEWHERE, "elsewhere")         \
     X(L, DRAINING, "draining")           \
     X(L, PROTOCOL, "protocol")

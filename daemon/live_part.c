@@ -1,5 +1,6 @@
 #include "daemon/live_part.h"
 
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,17 +81,30 @@ static void on_accepted(void *ctx, const struct ticket *t)
     ingest_accept(p->conn, 0);
 }
 
-static void close_publisher(struct publisher *p, bool taken, const char *text)
+static enum metric_ingest_close close_of(enum door_why why)
 {
-    ingest_end(p->conn, taken ? METRIC_INGEST_CLOSE_REPLACED : METRIC_INGEST_CLOSE_UNAVAILABLE,
-               text);
+    switch (why) {
+    case DOOR_TAKEN:
+    case DOOR_FENCED:
+        return METRIC_INGEST_CLOSE_REPLACED;
+    case DOOR_EXPIRED:
+        return METRIC_INGEST_CLOSE_AUTH;
+    case DOOR_BUSY:
+        return METRIC_INGEST_CLOSE_BUSY;
+    case DOOR_NO_WORKER:
+    case DOOR_REFUSED:
+    case DOOR_LIMIT:
+    case DOOR_STOPPING:
+        break;
+    }
+    return METRIC_INGEST_CLOSE_UNAVAILABLE;
 }
 
 static void on_closed(void *ctx, enum door_why why)
 {
     struct publisher *p = ctx;
 
-    close_publisher(p, why == DOOR_TAKEN, door_why_text(why));
+    ingest_end(p->conn, close_of(why), door_why_text(why));
 }
 
 static void on_relayed(void *ctx)
@@ -100,22 +114,57 @@ static void on_relayed(void *ctx)
     ingest_accept(p->conn, 0);
 }
 
+static enum metric_ingest_close close_of_uplink(enum uplink_why why)
+{
+    switch (why) {
+    case UPLINK_TAKEN:
+        return METRIC_INGEST_CLOSE_REPLACED;
+    case UPLINK_EXPIRED:
+        return METRIC_INGEST_CLOSE_AUTH;
+    case UPLINK_BUSY:
+        return METRIC_INGEST_CLOSE_BUSY;
+    case UPLINK_REFUSED:
+    case UPLINK_NO_HOME:
+    case UPLINK_STOPPING:
+        break;
+    }
+    return METRIC_INGEST_CLOSE_UNAVAILABLE;
+}
+
 static void on_uplink_closed(void *ctx, enum uplink_why why)
 {
     struct publisher *p = ctx;
 
-    close_publisher(p, why == UPLINK_TAKEN, uplink_why_text(why));
+    ingest_end(p->conn, close_of_uplink(why), uplink_why_text(why));
 }
 
 static const struct uplink_ops uplink_ops = { .accepted = on_relayed, .closed = on_uplink_closed };
 static const struct door_ops door_ops = { .accepted = on_accepted, .closed = on_closed };
 
-static enum st open_publisher(struct live *live, struct publisher *p, const char *name)
+/* The home keeps a digest of what let somebody in, never the signature itself. */
+static void sign_claim(struct door_claim *claim, const struct auth_target *t)
+{
+    uint8_t text[AUTH_KID_MAX + 1 + AUTH_SIG_BYTES] = { 0 }, sum[SHA256_DIGEST_LENGTH];
+
+    if (!t->is_signed)
+        return;
+    memcpy(text, t->kid, strlen(t->kid));
+    memcpy(text + AUTH_KID_MAX + 1, t->sig, AUTH_SIG_BYTES);
+    (void)SHA256(text, sizeof text, sum);
+    memcpy(claim->key, sum, sizeof claim->key);
+    claim->has_key = true;
+}
+
+static enum st open_publisher(struct live *live, struct publisher *p, const char *name,
+                              const struct door_claim *claim)
 {
     struct loop *l = ingest_conn_loop(p->conn);
+    struct uplink_key key = { .there = claim->has_key, .expired = claim->expired };
 
-    return uplinks_ready(l) ? uplink_open(l, name, &uplink_ops, p, &p->uplink)
-                            : door_open(live->home, l, name, NULL, &door_ops, p, &p->door);
+    if (!uplinks_ready(l))
+        return door_open(live->home, l, name, claim, &door_ops, p, &p->door);
+    memcpy(key.digest, claim->key, sizeof key.digest);
+    return uplink_open(l, name, &key, &uplink_ops, p, &p->uplink);
 }
 
 static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_request *r)
@@ -123,20 +172,18 @@ static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_req
     struct live *live = ctx;
     struct publisher *p;
     char name[2 * AUTH_NAME_MAX + 2];
+    struct door_claim claim = { .expired = r->expired };
 
-    if (r->expired) { /* only whoever holds the session could know better */
-        ingest_refuse(c, METRIC_INGEST_CLOSE_AUTH, "the key has expired");
-        return;
-    }
     if ((p = calloc(1, sizeof *p)) == NULL) {
         ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");
         return;
     }
     (void)snprintf(name, sizeof name, "%s/%s", r->target->app, r->target->stream);
+    sign_claim(&claim, r->target);
     p->conn = c;
     p->flush_mail.deliver = flush_delivered;
     ingest_set_user(c, p);
-    if (open_publisher(live, p, name) != ST_OK) {
+    if (open_publisher(live, p, name, &claim) != ST_OK) {
         ingest_set_user(c, NULL);
         free(p);
         ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");

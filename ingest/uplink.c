@@ -30,7 +30,7 @@
 #include "ingest/dcs.h"
 #include "ingest/recall.h"
 
-enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, KEYS = 64, WORD_MAX = 16 };
+enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16 };
 #define SILENCE_US (4 * SEC_US)
 #define ACCEPT_US (2 * SEC_US)
 #define REST_US (8 * SEC_US) /* for what is left when the publisher is gone */
@@ -78,7 +78,8 @@ struct uplink {
     int last_home;  /* index of the one that accepted him last; -1: none */
     unsigned tries; /* since it was steady */
     uint64_t claim; /* random */
-    bool claimed;   /* a home has accepted it, so a 409 means that he was replaced */
+    struct uplink_key key;
+    bool claimed; /* a home has accepted it */
     bool has_ticket;
     struct ticket ticket, fresh; /* fresh: of the answer that is coming in */
     bool fresh_bad;
@@ -92,8 +93,8 @@ struct uplink {
     int64_t last_us;    /* and when it arrived, wall clock */
     int64_t marked_ms;  /* of the last mark */
     bool any;           /* a tag has come */
-    uint64_t key[KEYS]; /* numbers of the last key frames: a ring */
-    unsigned keys;
+    uint64_t gop[GOPS]; /* numbers of the last key frames: a ring */
+    unsigned gops;
 
     struct record_head head;
     char said[WORD_MAX];            /* the home's last word, or "" */
@@ -275,7 +276,7 @@ static void arm(struct uplink *u)
         sooner(&at, u->retry_us);
     else
         sooner(&at, u->heard_us + SILENCE_US);
-    if (!u->told && u->ops != NULL)
+    if (!u->told && u->ops != NULL && !u->key.expired)
         sooner(&at, u->accept_us);
     if (u->homeless_us != 0)
         sooner(&at, u->homeless_us + window_us(u));
@@ -334,7 +335,7 @@ static void on_timer(struct loop *l, struct timer *t)
     } else if (u->phase != WAITING && now - u->heard_us >= SILENCE_US) {
         exchange_give_up(&u->x);
         failed(u, METRIC_UPLINK_FAILURE_SILENT, "it does not answer", false);
-    } else if (now >= u->accept_us) {
+    } else if (now >= u->accept_us && !u->key.expired) {
         tell_accepted(u); /* what comes until there is a home waits in the spool */
     }
     arm(u);
@@ -349,6 +350,8 @@ static void on_header(struct exchange *x, const char *name, size_t name_len, con
 
     if (ticket_set(&u->fresh, name, name_len, value, value_len) == ST_EPROTO)
         u->fresh_bad = true;
+    if (name_len == 11 && memcmp(name, "freshet-why", 11) == 0 && value_len < sizeof u->said)
+        (void)snprintf(u->said, sizeof u->said, "%.*s", (int)value_len, value);
     if (name_len == 12 && memcmp(name, "freshet-home", 12) == 0 && value_len < sizeof u->elsewhere)
         (void)snprintf(u->elsewhere, sizeof u->elsewhere, "%.*s", (int)value_len, value);
 }
@@ -376,6 +379,7 @@ static void on_head(struct exchange *x)
     log_note(loop_of(u)->log, &dc, "uplink", "the stream has a home");
     u->ticket = u->fresh;
     u->has_ticket = u->claimed = true;
+    u->key.expired = false; /* he is in */
     u->last_home = home;
     u->phase = UP;
     u->up_us = now_us(u);
@@ -392,9 +396,9 @@ static uint64_t needed(const struct uplink *u, uint64_t tag)
 
     if (u->spool.header[SPOOL_VIDEO_HEADER] == NULL)
         return tag;
-    for (unsigned i = 0; i < KEYS && i < u->keys; i++)
-        if (u->key[i] <= tag && u->key[i] > best)
-            best = u->key[i];
+    for (unsigned i = 0; i < GOPS && i < u->gops; i++)
+        if (u->gop[i] <= tag && u->gop[i] > best)
+            best = u->gop[i];
     return best;
 }
 
@@ -431,31 +435,25 @@ static void on_record(struct exchange *x, const struct record_event *ev)
         (void)snprintf(u->said, sizeof u->said, "%s", why);
 }
 
-static void refused(struct uplink *u)
-{
-    char text[32];
+static bool said(const struct uplink *u, const char *word) { return strcmp(u->said, word) == 0; }
 
-    if (u->x.status == 403) {
-        over(u, UPLINK_REFUSED);
-        return;
-    }
-    if (u->x.status == 409 && u->claimed) {
-        over(u, UPLINK_TAKEN);
-        return;
-    }
-    if (u->x.status == 409 &&
-        u->has_ticket) { /* of the publisher before; ours is the newest claim */
-        u->has_ticket = false;
+/* The home has given a reason: in its answer, or as its last word. */
+static void let_go(struct uplink *u)
+{
+    if (said(u, "fenced") && !u->claimed && u->has_ticket) {
+        u->has_ticket = false; /* of the publisher before; this one is newer than anybody */
         failed(u, METRIC_UPLINK_FAILURE_FENCED, "what we remember of the stream is old", true);
-        return;
+    } else if (said(u, "fenced") || said(u, "taken")) {
+        over(u, UPLINK_TAKEN);
+    } else if (said(u, "refused")) {
+        over(u, UPLINK_REFUSED);
+    } else if (said(u, "expired")) {
+        over(u, UPLINK_EXPIRED);
+    } else if (said(u, "busy")) {
+        over(u, UPLINK_BUSY);
+    } else {
+        failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
     }
-    if (u->x.status == 421 && u->elsewhere[0] != '\0' && go_to(u, u->elsewhere)) {
-        failed(u, METRIC_UPLINK_FAILURE_ELSEWHERE, "it knows a better home", true);
-        return;
-    }
-    (void)snprintf(text, sizeof text, "its answer is %d", u->x.status);
-    failed(u, u->x.status == 503 ? METRIC_UPLINK_FAILURE_FULL : METRIC_UPLINK_FAILURE_PROTOCOL,
-           text, false);
 }
 
 static void on_ended(struct exchange *x, enum exchange_end why)
@@ -463,23 +461,24 @@ static void on_ended(struct exchange *x, enum exchange_end why)
     struct uplink *u = CONTAINER_OF(x, struct uplink, x);
     const char *text = exchange_link_why(u->links->link[u->order[u->at]]);
     bool was_up = u->phase == UP;
+    char status[32];
 
     if (u->phase == OVER)
         return;
-    if (u->ops == NULL && u->ended && why == EXCHANGE_DONE)
+    if (u->ops == NULL && u->ended && why == EXCHANGE_DONE) {
         bury(u);
-    else if (strcmp(u->said, "taken") == 0 || strcmp(u->said, "fenced") == 0)
-        over(u, UPLINK_TAKEN);
-    else if (strcmp(u->said, "refused") == 0)
-        over(u, UPLINK_REFUSED);
-    else if (u->said[0] != '\0')
-        failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
-    else if (x->status != 0 && x->status != 200)
-        refused(u);
-    else /* the link may just have blinked */
+    } else if (u->said[0] != '\0') {
+        let_go(u);
+    } else if (x->status == 421 && u->elsewhere[0] != '\0' && go_to(u, u->elsewhere)) {
+        failed(u, METRIC_UPLINK_FAILURE_ELSEWHERE, "it knows a better home", true);
+    } else if (x->status != 0 && x->status != 200) {
+        (void)snprintf(status, sizeof status, "its answer is %d", x->status);
+        failed(u, METRIC_UPLINK_FAILURE_REFUSED, status, false);
+    } else { /* the link may just have blinked */
         failed(u,
                why == EXCHANGE_BROKEN ? METRIC_UPLINK_FAILURE_PROTOCOL : METRIC_UPLINK_FAILURE_LOST,
                text[0] != '\0' ? text : exchange_end_text(why), was_up);
+    }
 }
 
 /* It winds up: better to go while it can still say goodbye than to be cut off. */
@@ -515,10 +514,24 @@ static struct flv_mark first_mark(const struct uplink *u, const struct spool_tag
     return m;
 }
 
+enum { CLAIM_TEXT = 16 + 1 + 2 * UPLINK_KEY_BYTES + 8 + 1 };
+
+/* "PUBLISHER[.KEY[.expired]]" */
+static void put_claim(const struct uplink *u, char text[CLAIM_TEXT])
+{
+    int n = snprintf(text, CLAIM_TEXT, "%016llx%s", (unsigned long long)u->claim,
+                     u->key.there ? "." : "");
+
+    for (int i = 0; u->key.there && i < UPLINK_KEY_BYTES; i++)
+        n += snprintf(text + n, (size_t)(CLAIM_TEXT - n), "%02x", u->key.digest[i]);
+    if (u->key.there && u->key.expired)
+        (void)snprintf(text + n, (size_t)(CLAIM_TEXT - n), ".expired");
+}
+
 static void attempt(struct uplink *u)
 {
     struct h2_nv nv[TICKET_FIELDS + 2];
-    char claim[24], behind[24];
+    char claim[CLAIM_TEXT], behind[24];
     struct ticket_text text;
     size_t n = 0;
 
@@ -533,7 +546,7 @@ static void attempt(struct uplink *u)
     u->said[0] = u->elsewhere[0] = '\0';
     memset(&u->fresh, 0, sizeof u->fresh);
     u->fresh_bad = false;
-    (void)snprintf(claim, sizeof claim, "%016llx", (unsigned long long)u->claim);
+    put_claim(u, claim);
     (void)snprintf(behind, sizeof behind, "%lld",
                    (long long)(behind_us > 0 ? behind_us / (int64_t)MS_US : 0));
     nv[n++] = (struct h2_nv){ "freshet-claim", claim, 13, (uint32_t)strlen(claim), true };
@@ -558,8 +571,8 @@ static void attempt(struct uplink *u)
 
 /* --- the publisher's side --- */
 
-enum st uplink_open(struct loop *l, const char *name, const struct uplink_ops *ops, void *ctx,
-                    struct uplink **out)
+enum st uplink_open(struct loop *l, const char *name, const struct uplink_key *key,
+                    const struct uplink_ops *ops, void *ctx, struct uplink **out)
 {
     struct uplink_loop *f = l->slot[LOOP_UPLINK];
     struct spool_limits lim = { .bytes = l->conf->ingest.limits.spool_bytes,
@@ -575,6 +588,7 @@ enum st uplink_open(struct loop *l, const char *name, const struct uplink_ops *o
     memcpy(u->name, name, strlen(name) + 1);
     u->ops = ops;
     u->ctx = ctx;
+    u->key = *key;
     spool_init(&u->spool, &lim);
     while (u->claim == 0)
         if (getrandom(&u->claim, sizeof u->claim, 0) != (ssize_t)sizeof u->claim)
@@ -629,7 +643,7 @@ enum st uplink_tag(struct uplink *u, const struct flv_tag *tag, bool discontinui
     spool_note_header(&u->spool, t, tag);
     if (tag->type == FLV_VIDEO && flv_video_parse(tag->body, tag->n, &media) == ST_OK &&
         media.packet == FLV_FRAME && media.key)
-        u->key[u->keys++ % KEYS] = t->number;
+        u->gop[u->gops++ % GOPS] = t->number;
     count_spool(u);
     return ST_OK;
 }

@@ -50,6 +50,8 @@ bool uplinks_ready(const struct loop *l); /* there are data centres to relay to 
 #define UPLINK_WHYS(X)                                      \
     X(TAKEN, "a newer publisher has taken the stream over") \
     X(REFUSED, "the encoder refuses the stream")            \
+    X(EXPIRED, "the key has expired")                       \
+    X(BUSY, "somebody else publishes this stream")          \
     X(NO_HOME, "no data centre takes the stream")           \
     X(STOPPING, "the server stops")
 
@@ -67,9 +69,19 @@ struct uplink_ops {
                    enum uplink_why why); /* the publisher is to go; then uplink_leave() */
 };
 
+enum { UPLINK_KEY_BYTES = 16 };
+
+/* What he signed in with, as his home has to know it. */
+struct uplink_key {
+    bool there;
+    uint8_t digest[UPLINK_KEY_BYTES];
+    bool
+        expired; /* good for nothing but the session that was begun with the same: the home knows */
+};
+
 /* name is APP/STREAM and valid. ops come from the loop until uplink_leave(). */
-MUST_USE enum st uplink_open(struct loop *l, const char *name, const struct uplink_ops *ops,
-                             void *ctx, struct uplink **out);
+MUST_USE enum st uplink_open(struct loop *l, const char *name, const struct uplink_key *key,
+                             const struct uplink_ops *ops, void *ctx, struct uplink **out);
 /* One audio or video tag, times normalised. Sent with the burst. */
 MUST_USE enum st uplink_tag(struct uplink *u, const struct flv_tag *tag, bool discontinuity,
                             int64_t arrival_us);

@@ -4,6 +4,8 @@
  *           loop, is a door to it: its tags travel by letter, a burst at a time. The home keeps one
  *           session per stream (origin/session.h) across reconnects, hands the tags to a worker and
  *           makes objects and manifests of the records that come back.
+ *           What a process that was killed wrote down of its sessions (state_dir/streams) counts
+ *           like a ticket, for reconnect_window after somebody last published.
  * Owner     daemon/: home_new() once, home_loop_start() per loop.
  * Claims    each accepted door is a claim on the stream with an epoch of its own (core/ticket.h).
  *           A door may bring the ticket of an earlier claim: where no session is, one begins that
@@ -58,6 +60,8 @@ struct hub *home_hub(const struct loop *l); /* NULL: this loop has no home (any 
     X(REFUSED, "the encoder refuses the stream")            \
     X(LIMIT, "too many streams, or no memory")              \
     X(FENCED, "somebody newer has claimed the stream")      \
+    X(EXPIRED, "the key has expired")                       \
+    X(BUSY, "somebody else publishes this stream")          \
     X(STOPPING, "the server stops")
 
 enum door_why {
@@ -77,28 +81,34 @@ struct door_ops {
     void (*room)(void *ctx); /* what door_wait() waited for; NULL: it is not called */
 };
 
-/* name is APP/STREAM and valid; ticket is a good one, or NULL. ops come on this loop until
+enum { DOOR_KEY_BYTES = 16 };
+
+/* What a publisher brings along. */
+struct door_claim {
+    const struct ticket *ticket; /* a good one, or NULL */
+    bool has_key;
+    uint8_t key[DOOR_KEY_BYTES]; /* a digest of what it signed in with: kid and sig */
+    bool expired; /* that is good for nothing but the session which was begun with the same */
+    /* At a POP: a random number of his own, else 0. When the claim in force is his, he goes on where
+     * he was - in the same Period, if no more than a moment has passed - whatever epoch he knows of,
+     * and what has come already is dropped. */
+    uint64_t publisher;
+    int64_t behind_us; /* and how long his first tag to come has been there */
+};
+
+/* name is APP/STREAM and valid; claim NULL: none of all that. ops come on this loop until
  * door_leave(). */
 MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
-                           const struct ticket *ticket, const struct door_ops *ops, void *ctx,
+                           const struct door_claim *claim, const struct door_ops *ops, void *ctx,
                            struct door **out);
-/* The same for a publisher at a POP, whose tags have numbers of the POP's. `claim` is his and
- * nobody else's, not 0: a door with the claim that is in force goes on where the last one was, in
- * the same Period if no more than a moment has passed, and what has come already is dropped.
- * behind_us: how long the first tag to come has been at the POP. */
-struct door_relayed {
-    uint64_t claim;
-    int64_t behind_us;
-};
-MUST_USE enum st door_open_relayed(struct home *h, struct loop *l, const char *name,
-                                   const struct ticket *ticket, const struct door_relayed *r,
-                                   const struct door_ops *ops, void *ctx, struct door **out);
-/* door_tag() with the POP's number; 0: a sequence header in force, for a home that has none. */
+/* The same for a publisher at a POP, whose tags have numbers of the POP's; 0: a sequence header in
+ * force, for a home that has none. */
 bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
                        bool discontinuity, int64_t arrival_us);
 /* After door_may_read() was false. True: it is not any more; else ops->room() comes. */
 bool door_wait(struct door *d);
-/* One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
+/* After accepted() only. One audio or video tag, times normalised (session milliseconds of this
+ * connection). Sent with the
  * burst; false: the home does not keep up, stop reading until door_may_read(). */
 bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);
 void door_flush(struct door *d); /* the end of a burst */

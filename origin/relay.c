@@ -17,7 +17,7 @@
 #include "edge/target.h"
 #include "origin/home_int.h"
 
-enum { RELAY_MAGIC = 0x4e1a9f10, CLAIM_DIGITS = 16, WORD_MAX = 256 };
+enum { RELAY_MAGIC = 0x4e1a9f10, WORD_MAX = 256, EARLY_MAX = 16 << 20 };
 #define ACK_EVERY_US (1 * SEC_US)
 #define BEHIND_MAX_US (INT64_C(3600) * (int64_t)SEC_US)
 
@@ -36,7 +36,7 @@ struct relay {
     struct flv_reader in;
     char name[STREAM_NAME_MAX + 1];
     struct timer timer;
-    bool responded, failed;
+    bool responded, failed, end_came;
 
     /* where the tags stand */
     bool marked;          /* the first mark has come: tags have numbers */
@@ -46,6 +46,8 @@ struct relay {
     int64_t began_us; /* wall clock when the exchange began */
     int64_t shift_us; /* from the POP's wall clock to ours, as far as the waiting goes */
     size_t held;      /* bytes that are not given back to the window yet */
+    struct buf early; /* of them, what came before the home has accepted */
+    bool accepted;
 
     /* the answer */
     struct h2_body body;
@@ -84,7 +86,8 @@ static const char *why_word(enum door_why why)
 {
     static const char *const words[] = {
         [DOOR_TAKEN] = "taken", [DOOR_NO_WORKER] = "no_worker", [DOOR_REFUSED] = "refused",
-        [DOOR_LIMIT] = "limit", [DOOR_FENCED] = "fenced",       [DOOR_STOPPING] = "stopping"
+        [DOOR_LIMIT] = "limit", [DOOR_FENCED] = "fenced",       [DOOR_EXPIRED] = "expired",
+        [DOOR_BUSY] = "busy",   [DOOR_STOPPING] = "stopping"
     };
 
     return words[why];
@@ -145,20 +148,25 @@ static int body_take(struct h2_body *b, size_t n, struct h2_slice *s, int max)
     return 1;
 }
 
-static void respond(struct relay *r, int status, const struct ticket *t)
+/* t: with 200; why: without. */
+static void respond(struct relay *r, int status, const struct ticket *t, const char *why)
 {
     struct h2_nv nv[TICKET_FIELDS];
     struct ticket_text text;
+    size_t n = 0;
     enum st st;
 
     if (r->responded)
         return;
     r->responded = true;
-    if (t != NULL)
+    if (t != NULL) {
         ticket_put(t, &text, nv);
+        n = TICKET_FIELDS;
+    }
+    if (why != NULL)
+        nv[n++] = (struct h2_nv){ "freshet-why", why, 11, (uint32_t)strlen(why), false };
     r->body = (struct h2_body){ .avail = body_avail, .take = body_take };
-    st = raw_respond(r->x, status, nv, t != NULL ? TICKET_FIELDS : 0,
-                     status == 200 ? &r->body : NULL);
+    st = raw_respond(r->x, status, nv, n, status == 200 ? &r->body : NULL);
     (void)st; /* the exchange is then on its way out */
 }
 
@@ -177,6 +185,8 @@ static void on_timer(struct loop *l, struct timer *t)
     timer_set(l, t, loop_now(l) + ACK_EVERY_US);
 }
 
+static void take_early(struct relay *r);
+
 /* --- the door's side --- */
 
 static void on_accepted(void *ctx, const struct ticket *t)
@@ -187,7 +197,9 @@ static void on_accepted(void *ctx, const struct ticket *t)
     log_relay(r, "a POP's publisher is accepted", NULL);
     r->ack_k = t->k;
     r->ack_high = t->high;
-    respond(r, 200, t);
+    respond(r, 200, t, NULL);
+    r->accepted = true;
+    take_early(r);
     timer_set(r->loop, &r->timer, loop_now(r->loop) + ACK_EVERY_US);
 }
 
@@ -203,7 +215,20 @@ static void on_acked(void *ctx, uint64_t tag, int64_t k, uint64_t high)
 
 static int status_of(enum door_why why)
 {
-    return why == DOOR_FENCED ? 409 : why == DOOR_REFUSED ? 403 : 503;
+    switch (why) {
+    case DOOR_TAKEN:
+    case DOOR_FENCED:
+    case DOOR_BUSY:
+        return 409;
+    case DOOR_REFUSED:
+    case DOOR_EXPIRED:
+        return 403;
+    case DOOR_NO_WORKER:
+    case DOOR_LIMIT:
+    case DOOR_STOPPING:
+        break;
+    }
+    return 503;
 }
 
 static void on_closed(void *ctx, enum door_why why)
@@ -214,7 +239,7 @@ static void on_closed(void *ctx, enum door_why why)
     door_leave(&r->door, false);
     timer_cancel(r->loop, &r->timer);
     if (!r->responded) {
-        respond(r, status_of(why), NULL);
+        respond(r, status_of(why), NULL, why_word(why));
         return;
     }
     r->why = why;
@@ -282,14 +307,28 @@ static void fail(struct relay *r, enum st st)
     raw_reset(r->x, H2_PROTOCOL_ERROR);
 }
 
-static void on_data(void *ctx, const uint8_t *p, size_t n)
+/* All of the body has come. */
+static void finish(struct relay *r)
 {
-    struct relay *r = ctx;
+    if (r->door == NULL)
+        return;
+    if (flv_reader_end(&r->in) != ST_OK) {
+        fail(r, ST_EPROTO);
+        return;
+    }
+    log_relay(r, "a POP's publisher has ended the broadcast", NULL);
+    timer_cancel(r->loop, &r->timer);
+    door_leave(&r->door, true);
+    r->over = true;
+    raw_resume(r->x);
+}
+
+static void take_data(struct relay *r, const uint8_t *p, size_t n)
+{
     struct rd in = rd_init(p, n);
     struct flv_tag tag;
     enum st st = ST_OK;
 
-    OBJ_CHECK(r, RELAY_MAGIC);
     while (!r->failed && r->door != NULL && st == ST_OK)
         if ((st = flv_next(&r->in, &in, &tag)) == ST_OK)
             st = take_tag(r, &tag);
@@ -306,22 +345,41 @@ static void on_data(void *ctx, const uint8_t *p, size_t n)
         r->held += n;
 }
 
+/* The home has to find out first whose the stream is. */
+static void take_early(struct relay *r)
+{
+    struct buf early = r->early;
+
+    buf_init(&r->early, EARLY_MAX);
+    if (early.st != ST_OK)
+        fail(r, early.st);
+    else if (early.len > 0)
+        take_data(r, early.data, early.len);
+    buf_fini(&early);
+    if (r->end_came && !r->failed)
+        finish(r);
+}
+
+static void on_data(void *ctx, const uint8_t *p, size_t n)
+{
+    struct relay *r = ctx;
+
+    OBJ_CHECK(r, RELAY_MAGIC);
+    if (!r->accepted && r->door != NULL)
+        buf_add(&r->early, p, n); /* no more than the window holds */
+    else
+        take_data(r, p, n);
+}
+
 static void on_end(void *ctx)
 {
     struct relay *r = ctx;
 
     if (r->failed || r->door == NULL)
         return;
-    if (flv_reader_end(&r->in) != ST_OK) {
-        fail(r, ST_EPROTO);
-        return;
-    }
-    log_relay(r, "a POP's publisher has ended the broadcast", NULL);
-    timer_cancel(r->loop, &r->timer);
-    door_leave(&r->door, true);
-    r->over = true;
-    respond(r, 200, NULL);
-    raw_resume(r->x);
+    r->end_came = true;
+    if (r->accepted)
+        finish(r);
 }
 
 static void on_gone(void *ctx)
@@ -335,6 +393,7 @@ static void on_gone(void *ctx)
     timer_cancel(r->loop, &r->timer);
     metric_sub(&r->loop->metrics->relay_exchanges, 1);
     flv_reader_fini(&r->in);
+    buf_fini(&r->early);
     drop_words(r);
     OBJ_FINI(r, RELAY_MAGIC);
     free(r);
@@ -344,18 +403,42 @@ static const struct raw_ops raw_ops = { .data = on_data, .end = on_end, .gone = 
 
 /* --- the head --- */
 
-static bool read_claim(struct slice s, uint64_t *out)
+/* Takes 2 n hex digits off the front. */
+static bool take_hex(struct slice *s, uint8_t *out, size_t n)
 {
-    *out = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = (char)s.p[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (s->n < 2 * n)
+        return false;
+    for (size_t i = 0; i < 2 * n; i++) {
+        uint8_t c = s->p[i];
+        int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 
         if (digit < 0)
             return false;
-        *out = *out << 4 | (uint64_t)digit;
+        out[i / 2] = (uint8_t)(out[i / 2] << 4 | digit);
     }
-    return s.n == CLAIM_DIGITS && *out != 0;
+    *s = slice_of(s->p + 2 * n, s->n - 2 * n);
+    return true;
+}
+
+/* "PUBLISHER[.KEY[.expired]]" */
+static bool read_claim(struct slice s, struct door_claim *out)
+{
+    uint8_t publisher[8] = { 0 };
+
+    if (!take_hex(&s, publisher, sizeof publisher))
+        return false;
+    for (size_t i = 0; i < sizeof publisher; i++)
+        out->publisher = out->publisher << 8 | publisher[i];
+    if (s.n > 0 && s.p[0] == '.') {
+        s = slice_of(s.p + 1, s.n - 1);
+        out->has_key = take_hex(&s, out->key, sizeof out->key);
+        if (!out->has_key)
+            return false;
+        out->expired = slice_eq(s, SLICE(".expired"));
+        if (out->expired)
+            s.n = 0;
+    }
+    return s.n == 0 && out->publisher != 0;
 }
 
 static bool read_behind(struct slice s, int64_t *out_us)
@@ -420,7 +503,7 @@ void relay_serve(struct loop *l, struct raw *x, const struct http_head *head,
                  const struct target *target, bool last)
 {
     struct relay *r = calloc(1, sizeof *r);
-    struct door_relayed who;
+    struct door_claim claim = { .ticket = NULL };
     struct ticket ticket;
     bool has_ticket = false;
 
@@ -429,8 +512,8 @@ void relay_serve(struct loop *l, struct raw *x, const struct http_head *head,
         return;
     }
     if (last || head->method != HTTP_METHOD_POST || !read_name(target, r->name) ||
-        !read_claim(http_head_get(head, HTTP_FIELD_FRESHET_CLAIM), &who.claim) ||
-        !read_behind(http_head_get(head, HTTP_FIELD_FRESHET_BEHIND), &who.behind_us) ||
+        !read_claim(http_head_get(head, HTTP_FIELD_FRESHET_CLAIM), &claim) ||
+        !read_behind(http_head_get(head, HTTP_FIELD_FRESHET_BEHIND), &claim.behind_us) ||
         !read_ticket(head, &ticket, &has_ticket)) {
         free(r);
         (void)(raw_respond(x, 400, NULL, 0, NULL) == ST_OK);
@@ -441,11 +524,12 @@ void relay_serve(struct loop *l, struct raw *x, const struct http_head *head,
     r->x = x;
     r->timer.fire = on_timer;
     r->began_us = clock_wall_us();
-    r->shift_us = -who.behind_us;
+    r->shift_us = -claim.behind_us;
+    buf_init(&r->early, EARLY_MAX);
     flv_reader_init(&r->in, l->conf->ingest.limits.media_bytes);
     metric_add(&l->metrics->relay_exchanges, 1);
     raw_take(x, &raw_ops, r);
-    if (door_open_relayed(home_loop_of(l)->home, l, r->name, has_ticket ? &ticket : NULL, &who,
-                          &door_ops, r, &r->door) != ST_OK)
-        respond(r, 503, NULL);
+    claim.ticket = has_ticket ? &ticket : NULL;
+    if (door_open(home_loop_of(l)->home, l, r->name, &claim, &door_ops, r, &r->door) != ST_OK)
+        respond(r, 503, NULL, why_word(DOOR_LIMIT));
 }

@@ -58,9 +58,22 @@ static void go_on_from(struct session *s, const struct ticket *t)
     s->next_number = t->high;
 }
 
+static void configure(struct session *s, const struct conf *c)
+{
+    const struct conf_app *app = conf_app(c, s->name, strcspn(s->name, "/"));
+    const struct conf_ladder *ladder = conf_ladder(c, app != NULL ? app->ladder : "source");
+    struct spool_limits lim = { .bytes = c->ingest.limits.spool_bytes,
+                                .ms = (uint32_t)(c->ingest.spool_us / MS_US) };
+
+    CHECK(ladder != NULL); /* conf_load() has seen to it */
+    s->window_us = (int64_t)c->origin.window_us;
+    s->chunk_us = (int64_t)c->encode.chunk_us;
+    s->segment_us = (int64_t)ladder->segment_us;
+    spool_init(&s->spool, &lim);
+}
+
 struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket)
 {
-    struct spool_limits lim = { .bytes = 64 << 20, .ms = 8000 };
     struct session *s;
 
     if (home_sessions(hl->home) >= SESSIONS_MAX || (s = calloc(1, sizeof *s)) == NULL)
@@ -69,13 +82,13 @@ struct session *session_new(struct home_loop *hl, const char *name, const struct
     s->hl = hl;
     s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
+    s->next_number = 1;
     if (ticket != NULL)
         go_on_from(s, ticket);
     else
         mint_id(s->id);
-    s->window_us = (int64_t)hl->loop->conf->origin.window_us;
     anchor_init(&s->anchor);
-    spool_init(&s->spool, &lim);
+    configure(s, hl->loop->conf);
     buf_init(&s->bytes, RECORD_BYTES_MAX);
     buf_init(&s->doc, 4 << 20);
     s->timer.fire = on_timer;
@@ -130,12 +143,12 @@ void session_free_now(struct session *s)
 }
 
 /* The last letter has come home. */
-bool session_letter_came(struct session *s)
+bool session_letter_came(struct loop *l, struct session *s)
 {
     if (!s->gone)
         return false;
     if (!s->job_busy && !s->render_posted)
-        loop_bury(loop_of(s), &s->grave, free_session);
+        loop_bury(l, &s->grave, free_session);
     return true;
 }
 
@@ -152,18 +165,12 @@ void session_ticket(const struct session *s, struct ticket *out)
     memcpy(out->session, s->id, sizeof out->session);
 }
 
-void session_arrive(struct session *s, uint64_t last, bool again)
+void session_arrive(struct session *s, bool again)
 {
-    uint64_t now_ms = (uint64_t)clock_wall_us() / 1000;
-
-    last = last > s->epoch ? last : s->epoch;
-    s->epoch = last + 1 > now_ms ? last + 1 : now_ms;
-    if (s->ast_s != 0)
-        session_record_now(s);
     session_tell(s, true);
     s->left_us = 0;
     if (!again) {
-        s->claim_next = 0;
+        s->relay_next = 0;
         s->cut = true;
         s->paused = false;
     }
@@ -181,6 +188,7 @@ static void end_session(struct session *s)
     s->up.last = true;
     log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the broadcast has ended");
+    session_record_remove(s);
     timer_cancel(l, &s->timer);
     timer_set(l, &s->timer, loop_now(l) + LINGER_US);
     if (exchange_is_on(&s->x))
@@ -239,6 +247,8 @@ static void on_timer(struct loop *l, struct timer *t)
         end_session(s);
         return;
     }
+    if (s->door != NULL)
+        session_record_touch(s);
     timer_set(l, t,
               s->left_us != 0 ? s->left_us + window_us(s)
               : s->stalled    ? now_us + STALL_US
@@ -294,14 +304,14 @@ static void put_mark(struct session *s, struct buf *mark, int64_t ms, int64_t an
 static bool is_news(struct session *s, uint64_t number)
 {
     if (number == 0)
-        return s->claim_next == 0;
-    if (number < s->claim_next) {
+        return s->relay_next == 0;
+    if (number < s->relay_next) {
         metric_add(&loop_of(s)->metrics->relay_tags_repeated, 1);
         return false;
     }
-    if (s->claim_next != 0 && number > s->claim_next && !s->cut)
+    if (s->relay_next != 0 && number > s->relay_next && !s->cut)
         s->cut = s->paused = true; /* there is a hole; the times go on */
-    s->claim_next = number + 1;
+    s->relay_next = number + 1;
     return true;
 }
 
