@@ -714,6 +714,8 @@ static void a_home_that_winds_up_is_left_with_nothing_lost(void **state)
     assert_int_equal(w->said[1]->dc, other(w->said[0]));
     assert_int_equal(w->said[1]->first, 1);
     assert_true(w->said[0]->closed && w->said[0]->reset);
+    assert_int_equal(
+        metric_get(&w->l.metrics->ingest_uplink_failures[METRIC_UPLINK_FAILURE_DRAINING]), 1);
     assert_int_equal(p.closed, 0);
     uplink_leave(&p.up, true);
     steps(w);
