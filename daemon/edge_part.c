@@ -11,6 +11,7 @@
 #include "core/io.h"
 #include "core/mem.h"
 #include "core/tls.h"
+#include "daemon/keys.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/streams.h"
@@ -30,6 +31,7 @@ struct delivery {
     struct mail mail;
     struct tls_set *tls;
     struct routes *routes;
+    struct auth_keys *play_keys;
 };
 
 struct edge {
@@ -44,6 +46,7 @@ struct edge {
     /* between prepare and commit or abort */
     struct tls_set *tls;
     struct routes *routes;
+    struct auth_keys *play_keys;
     struct delivery *deliveries[CONF_LOOPS_MAX];
 
     pthread_mutex_t scrape_lock;
@@ -122,9 +125,13 @@ static enum st load_routes(const struct conf *c, SSL_CTX *outside, struct routes
 static enum st check(const struct conf *c, struct err *err)
 {
     struct tls_set *tls;
+    struct auth_keys *keys = NULL;
     enum st st = load_tls(c, NULL, &tls, err);
 
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, c, &keys, err);
     tls_set_unref(&tls);
+    auth_keys_unref(&keys);
     return st;
 }
 
@@ -257,6 +264,7 @@ static void drop_delivery(struct delivery *d)
         return;
     tls_set_unref(&d->tls);
     routes_unref(&d->routes);
+    auth_keys_unref(&d->play_keys);
     free(d);
 }
 
@@ -270,6 +278,7 @@ static void abort_(struct process *p, void **mine)
     }
     tls_set_unref(&e->tls);
     routes_unref(&e->routes);
+    auth_keys_unref(&e->play_keys);
 }
 
 static void delivered(struct loop *l, struct mail *m)
@@ -279,6 +288,8 @@ static void delivered(struct loop *l, struct mail *m)
     if (l->slot[LOOP_FRONT] != NULL) { /* NULL: the process stops */
         front_set_tls(l, d->tls);
         d->tls = NULL;
+        front_set_play_keys(l, d->play_keys);
+        d->play_keys = NULL;
         fetch_loop_set_routes(l, d->routes);
     }
     drop_delivery(d);
@@ -296,6 +307,8 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         st = load_tls(fresh, tickets, &e->tls, err);
     if (st == ST_OK)
         st = load_routes(fresh, e->outside, &e->routes, err);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, fresh, &e->play_keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 
@@ -306,6 +319,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         d->mail.deliver = delivered;
         d->tls = e->tls != NULL ? tls_set_ref(e->tls) : NULL;
         d->routes = routes_ref(e->routes);
+        d->play_keys = auth_keys_ref(e->play_keys);
     }
     if (st != ST_OK) {
         tls_tickets_unref(&tickets);
@@ -333,6 +347,7 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
     }
     tls_set_unref(&e->tls);
     routes_unref(&e->routes);
+    auth_keys_unref(&e->play_keys);
 }
 
 const struct part edge_part = {

@@ -36,7 +36,8 @@ static void print_help(const struct cmd *c)
         (void)fputs(
             "      --exp WHEN         24h from now (the default is 24h), a Unix time, or 0: "
             "for ever\n"
-            "      --kid KID          which of secrets.publish; the last one by default\n",
+            "      --for SPAN         the same: 90s 15m 24h 30d\n"
+            "      --kid KID          which of the keys; the last one by default\n",
             stdout);
     if ((c->takes & CMD_JSON) != 0)
         (void)fputs("      --json             one line of JSON, for machines\n", stdout);
@@ -126,12 +127,15 @@ static void set_option(struct cmd_args *a, int letter, const char *value)
 /* argv[0] is the name of the command. */
 static int run(const struct cmd *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "runtime-dir", required_argument, NULL, 'd' },
-        { "json", no_argument, NULL, 'j' },         { "exp", required_argument, NULL, 'e' },
-        { "kid", required_argument, NULL, 'k' },    { "state-dir", required_argument, NULL, 's' },
-        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
-    };
+    static const struct option options[] = { { "config", required_argument, NULL, 'c' },
+                                             { "runtime-dir", required_argument, NULL, 'd' },
+                                             { "json", no_argument, NULL, 'j' },
+                                             { "exp", required_argument, NULL, 'e' },
+                                             { "for", required_argument, NULL, 'e' },
+                                             { "kid", required_argument, NULL, 'k' },
+                                             { "state-dir", required_argument, NULL, 's' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { NULL, 0, NULL, 0 } };
     struct cmd_args a = { .json = false };
     int o, wrong;
 

@@ -88,6 +88,8 @@ void front_loop_stop(struct loop *l)
     http1_loop_fini(f);
     http2_loop_fini(f);
     tls_set_unref(&f->tls);
+    auth_keys_unref(&f->play_keys);
+    token_memo_free(&f->tokens);
     player = f->player != NULL ? &f->player->own : NULL;
     own_unref(&player);
     OBJ_FINI(f, FRONT_LOOP_MAGIC);
@@ -101,6 +103,16 @@ void front_set_tls(struct loop *l, struct tls_set *set)
 
     tls_set_unref(&f->tls);
     f->tls = set;
+}
+
+void front_set_play_keys(struct loop *l, struct auth_keys *keys)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    auth_keys_unref(&f->play_keys);
+    f->play_keys = keys;
+    if (f->tokens != NULL)
+        token_memo_clear(f->tokens);
 }
 
 const char *front_date(struct front_loop *f)

@@ -19,6 +19,7 @@
 
 #include "core/status.h"
 
+struct auth_keys;
 struct blob;
 struct http_head;
 struct loop;
@@ -58,6 +59,9 @@ void front_unlisten(struct front_listener **lp); /* its connections stay */
 
 /* The certificates for connections to come; takes the reference. NULL: none. */
 void front_set_tls(struct loop *l, struct tls_set *set);
+
+/* The keys of play tokens; takes the reference. */
+void front_set_play_keys(struct loop *l, struct auth_keys *keys);
 
 uint64_t front_connections(const struct front *f);
 
