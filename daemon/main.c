@@ -7,9 +7,9 @@
 
 enum { USAGE = 2 };
 
-static const struct cmd *const cmds[] = { &cmd_run,    &cmd_check,     &cmd_dump,
-                                          &cmd_reload, &cmd_listeners, &cmd_streams,
-                                          &cmd_sign,   &cmd_version,   NULL };
+static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check,   &cmd_dump,  &cmd_reload,
+                                          &cmd_listeners, &cmd_streams, &cmd_purge, &cmd_sign,
+                                          &cmd_version,   NULL };
 
 static void print_usage(FILE *f)
 {
@@ -61,10 +61,12 @@ static int alone(const struct cmd *c, const struct cmd_args *a)
 
 static int take_words(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
 {
-    if (argc - at != 2)
-        return complain(c, "two words are wanted", NULL);
-    a->word[0] = argv[at];
-    a->word[1] = argv[at + 1];
+    int wanted = (c->takes & CMD_SIGN) != 0 ? 2 : 1;
+
+    if (argc - at != wanted)
+        return complain(c, wanted == 2 ? "two words are wanted" : "one word is wanted", NULL);
+    for (int i = 0; i < wanted; i++)
+        a->word[i] = argv[at + i];
     return alone(c, a);
 }
 
@@ -154,7 +156,8 @@ static int run(const struct cmd *c, int argc, char **argv)
                             t != NULL && t->shown != NULL ? t->shown : argv[optind - 1]);
         set_option(&a, o, optarg);
     }
-    wrong = ((c->takes & CMD_SIGN) != 0 ? take_words : take_file)(c, argc, argv, optind, &a);
+    wrong = ((c->takes & (CMD_SIGN | CMD_PREFIX)) != 0 ? take_words : take_file)(c, argc, argv,
+                                                                                 optind, &a);
     return wrong != 0 ? wrong : c->run(&a);
 }
 
