@@ -20,7 +20,7 @@
 
 static const char *const levels[] = { "error", "warn", "note", "info", "debug", NULL };
 static const char *const formats[] = { "text", "json", NULL };
-static const char *const plays[] = { "open", NULL };
+static const char *const plays[] = { "open", "signed", NULL };
 static const char *const publishes[] = { "none", "open", "local", "signed", NULL };
 static const char *const answers[] = { "no", "yes", NULL };
 
@@ -234,6 +234,24 @@ const struct conf_key conf_keys[] = {
       .bad_name = bad_kid,
       .help = "Entries are named as `kid` in the stream key: 1 to 16 of `a-z 0-9`." },
     { .path = "secrets.publish.*.file",
+      .type = CONF_PATH,
+      FIELD(conf_secret, file),
+      .max = 1024,
+      .def = "",
+      .when = CONF_LIVE,
+      .help = "File that holds the key: 16 to 64 bytes in hexadecimal." },
+
+    { .path = "secrets.play",
+      .type = CONF_SECTION,
+      .help = "Keys that play tokens are made with; two at a time make a change possible." },
+    { .path = "secrets.play.*",
+      .type = CONF_MAP,
+      LIST(conf, secrets.play),
+      .size = sizeof(struct conf_secret),
+      .max = 16,
+      .bad_name = bad_kid,
+      .help = "Entries are named as in the token: 1 to 16 of `a-z 0-9`." },
+    { .path = "secrets.play.*.file",
       .type = CONF_PATH,
       FIELD(conf_secret, file),
       .max = 1024,
@@ -604,7 +622,15 @@ const struct conf_key conf_keys[] = {
       .words = plays,
       .def = "open",
       .when = CONF_LIVE,
-      .help = "Who may watch: everybody." },
+      .help = "Who may watch: everybody, or who has a token (`/p/TOKEN/APP/STREAM/...`)." },
+    { .path = "apps.*.play_grace",
+      .type = CONF_TIME,
+      FIELD(conf_app, play_grace_us),
+      RANGE(0, 30 * 24 * H),
+      .def = "12h",
+      .when = CONF_LIVE,
+      .help = "How long after a token's end it is still good for media; manifests want one that "
+              "has not ended." },
     { .path = "apps.*.publish",
       .type = CONF_ENUM,
       FIELD(conf_app, publish),

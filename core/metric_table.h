@@ -184,6 +184,13 @@
     X(L, POLICY, "policy")      \
     X(L, US, "us")              \
     X(L, OPERATOR, "operator")
+#define METRIC_LIST_PLAY(X, L)   \
+    X(L, ACCEPTED, "accepted")   \
+    X(L, MISSING, "missing")     \
+    X(L, MALFORMED, "malformed") \
+    X(L, KID, "kid")             \
+    X(L, SIGNATURE, "signature") \
+    X(L, EXPIRED, "expired")
 #define METRIC_LIST_AUTH(X, L)   \
     X(L, OK, "ok")               \
     X(L, NAME, "name")           \
@@ -216,6 +223,7 @@
     L(ingest_close, INGEST_CLOSE, "reason") \
     L(fault, FAULT, "fault")                \
     L(media, MEDIA, "media")                \
+    L(play, PLAY, "result")                 \
     L(auth, AUTH, "result")
 
 /* clang-format off */
@@ -237,6 +245,7 @@
     M1(COUNTER, http_closes, NONE, CLOSE, "Client connections closed, by the first reason.") \
     M1(COUNTER, http_streams_reset, NONE, RESET, "HTTP/2 streams that ended by RST_STREAM, by reason.") \
     M2(COUNTER, tls_handshakes, NONE, TLS, RESUMED, "TLS handshakes with clients that came to an end.") \
+    M1(COUNTER, play_auth, NONE, PLAY, "Requests for streams of signed applications, by what their token was good for.") \
     M0(GAUGE, ingest_connections, NONE, "Open RTMP connections.") \
     M0(GAUGE, ingest_publishers, NONE, "Of those, the ones that publish.") \
     M0(GAUGE, ingest_memory_bytes, BYTES, "Memory of RTMP connections, without TLS.") \

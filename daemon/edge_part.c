@@ -11,6 +11,7 @@
 #include "core/io.h"
 #include "core/mem.h"
 #include "core/tls.h"
+#include "daemon/keys.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/streams.h"
@@ -32,6 +33,7 @@ struct delivery {
     struct tls_set *tls;
     SSL_CTX *tier;
     struct routes *routes;
+    struct auth_keys *play_keys;
 };
 
 struct edge {
@@ -47,6 +49,7 @@ struct edge {
     struct tls_set *tls;
     SSL_CTX *tier; /* of origin.listen */
     struct routes *routes;
+    struct auth_keys *play_keys;
     struct delivery *deliveries[CONF_LOOPS_MAX];
 
     pthread_mutex_t scrape_lock;
@@ -145,12 +148,16 @@ static enum st check(const struct conf *c, struct err *err)
 {
     struct tls_set *tls;
     SSL_CTX *tier = NULL;
+    struct auth_keys *keys = NULL;
     enum st st = load_tls(c, NULL, &tls, err);
 
     if (st == ST_OK)
         st = load_tier(c, &tier, err);
     SSL_CTX_free(tier);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, c, &keys, err);
     tls_set_unref(&tls);
+    auth_keys_unref(&keys);
     return st;
 }
 
@@ -294,6 +301,7 @@ static void drop_delivery(struct delivery *d)
     tls_set_unref(&d->tls);
     SSL_CTX_free(d->tier);
     routes_unref(&d->routes);
+    auth_keys_unref(&d->play_keys);
     free(d);
 }
 
@@ -303,6 +311,7 @@ static void drop_prepared(struct edge *e)
     SSL_CTX_free(e->tier);
     e->tier = NULL;
     routes_unref(&e->routes);
+    auth_keys_unref(&e->play_keys);
 }
 
 static void abort_(struct process *p, void **mine)
@@ -325,6 +334,8 @@ static void delivered(struct loop *l, struct mail *m)
         d->tls = NULL;
         front_set_tier_tls(l, d->tier);
         d->tier = NULL;
+        front_set_play_keys(l, d->play_keys);
+        d->play_keys = NULL;
         fetch_loop_set_routes(l, d->routes);
     }
     drop_delivery(d);
@@ -344,6 +355,8 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         st = load_tier(fresh, &e->tier, err);
     if (st == ST_OK)
         st = load_routes(fresh, e->outside, &e->routes, err);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, fresh, &e->play_keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 
@@ -356,6 +369,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         d->routes = routes_ref(e->routes);
         if (e->tier != NULL && SSL_CTX_up_ref(e->tier) == 1)
             d->tier = e->tier;
+        d->play_keys = auth_keys_ref(e->play_keys);
     }
     if (st != ST_OK) {
         tls_tickets_unref(&tickets);

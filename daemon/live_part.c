@@ -290,7 +290,7 @@ static enum st check(const struct conf *c, struct err *err)
     enum st st = load_tls(c, &tls, err);
 
     if (st == ST_OK)
-        st = keys_load(c, &keys, err);
+        st = keys_load(KEYS_PUBLISH, c, &keys, err);
     tls_set_unref(&tls);
     auth_keys_unref(&keys);
     return st;
@@ -306,7 +306,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
     if (st == ST_OK)
         st = load_tls(fresh, &tls, err);
     if (st == ST_OK)
-        st = keys_load(fresh, &keys, err);
+        st = keys_load(KEYS_PUBLISH, fresh, &keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 

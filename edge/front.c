@@ -94,6 +94,8 @@ void front_loop_stop(struct loop *l)
     http2_loop_fini(f);
     tls_set_unref(&f->tls);
     SSL_CTX_free(f->tier_tls);
+    auth_keys_unref(&f->play_keys);
+    token_memo_free(&f->tokens);
     player = f->player != NULL ? &f->player->own : NULL;
     own_unref(&player);
     OBJ_FINI(f, FRONT_LOOP_MAGIC);
@@ -115,6 +117,16 @@ void front_set_tier_tls(struct loop *l, SSL_CTX *ctx)
 
     SSL_CTX_free(f->tier_tls);
     f->tier_tls = ctx;
+}
+
+void front_set_play_keys(struct loop *l, struct auth_keys *keys)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    auth_keys_unref(&f->play_keys);
+    f->play_keys = keys;
+    if (f->tokens != NULL)
+        token_memo_clear(f->tokens);
 }
 
 const char *front_date(struct front_loop *f)

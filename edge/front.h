@@ -20,6 +20,7 @@
 
 #include "core/status.h"
 
+struct auth_keys;
 struct blob;
 struct http_head;
 struct loop;
@@ -69,6 +70,9 @@ void front_unlisten(struct front_listener **lp); /* its connections stay */
 void front_set_tls(struct loop *l, struct tls_set *set);
 /* The same for FRONT_TIER: asks for a certificate of ours. */
 void front_set_tier_tls(struct loop *l, SSL_CTX *ctx);
+
+/* The keys of play tokens; takes the reference. */
+void front_set_play_keys(struct loop *l, struct auth_keys *keys);
 
 uint64_t front_connections(const struct front *f);
 

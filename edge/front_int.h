@@ -22,6 +22,7 @@
 #include "edge/front.h"
 #include "edge/http1_req.h"
 #include "edge/request.h"
+#include "edge/token.h"
 
 struct front {
     int magic;
@@ -53,6 +54,8 @@ struct front_loop {
     struct store *store;
     struct tls_set *tls;
     SSL_CTX *tier_tls;
+    struct auth_keys *play_keys;
+    struct token_memo *tokens; /* once there was one */
     struct front_listener *listeners;
     struct conn *conns;
     uint64_t n_conns;
