@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "core/metric.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -45,8 +44,11 @@ struct door {
 
     struct session *session; /* home loop; NULL: not or no longer */
     uint64_t base, tags;     /* home loop: the session's number of our tag 0; how many have come */
-    bool has_ticket, wants_acks;
+    bool wants_acks;
+    bool left; /* home loop: the publisher has */
+    struct door_claim claim;
     struct ticket ticket; /* brought along; the session's, once we are told that it is accepted */
+    struct disk_job lookup;
 
     _Atomic uint64_t in_flight; /* bytes of tags on their way */
     struct mail told;           /* from the home */
@@ -161,7 +163,7 @@ void door_close_by_home(struct door *d, enum door_why why)
 
 /* --- door to home --- */
 
-static struct session *find_session(struct home_loop *hl, const char *name)
+struct session *home_find(const struct home_loop *hl, const char *name)
 {
     for (struct session *s = hl->first; s != NULL; s = s->next)
         if (strcmp(s->name, name) == 0)
@@ -169,48 +171,13 @@ static struct session *find_session(struct home_loop *hl, const char *name)
     return NULL;
 }
 
-/* A claim that is older than the one in force. Equal epochs are one and the same claim. */
-static bool is_fenced(const struct session *s, const struct ticket *t)
+static void let_in(struct home_loop *hl, struct door *d, const struct known *known)
 {
-    return t->epoch < s->epoch || (t->epoch == s->epoch && strcmp(t->session, s->id) != 0);
-}
+    enum door_why why;
+    struct session *s = claim_session(hl, d->name, &d->claim, known, &why);
 
-/* The session here and the ticket's are both known: which one goes on? *sp is NULL when that of the
- * ticket is, *t NULL when it is not. False: the door is fenced. */
-static bool settle(struct session **sp, const struct ticket **t, uint64_t *last)
-{
-    struct session *s = *sp;
-    bool over = s->phase == SESSION_ENDED, same = *t != NULL && strcmp((*t)->session, s->id) == 0;
-
-    *last = s->epoch;
-    if (*t != NULL && is_fenced(s, *t))
-        return false;
-    if (over && same)
-        *t = NULL;                                        /* what has ended is not begun again */
-    if (over || (*t != NULL && (*t)->epoch > s->epoch)) { /* over, or another home has had it */
-        if (s->door != NULL)
-            door_close_by_home(s->door, DOOR_TAKEN);
-        session_free_now(s);
-        *sp = NULL;
-    }
-    return true;
-}
-
-static void arrive(struct home_loop *hl, struct door *d)
-{
-    struct session *s = find_session(hl, d->name);
-    const struct ticket *t = d->has_ticket ? &d->ticket : NULL;
-    uint64_t last = 0;
-
-    if (s != NULL && !settle(&s, &t, &last)) {
-        metric_add(&hl->loop->metrics->fencing_rejections, 1);
-        tell_why(d, DOOR_FENCED);
-        return;
-    }
-    if (s == NULL)
-        s = session_new(hl, d->name, t);
     if (s == NULL) {
-        tell_why(d, DOOR_LIMIT);
+        tell_why(d, why);
         return;
     }
     if (s->door != NULL)
@@ -218,9 +185,34 @@ static void arrive(struct home_loop *hl, struct door *d)
     d->session = s;
     s->door = door_ref(d);
     d->base = spool_next(&s->spool);
-    session_arrive(s, last);
+    session_arrive(s);
     session_ticket(s, &d->ticket);
     tell(d, TOLD_ACCEPTED);
+}
+
+static void looked_up(struct loop *l, struct mail *m)
+{
+    struct door *d = CONTAINER_OF(m, struct door, lookup.mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct known known;
+    bool found = known_answer(l, &d->lookup, &known);
+
+    if (hl != NULL && !d->left)
+        let_in(hl, d, found ? &known : NULL);
+    door_unref(&d);
+}
+
+/* A stream that is not here may be one whose home was killed: the disk knows. */
+static void arrive(struct home_loop *hl, struct door *d)
+{
+    if (home_find(hl, d->name) == NULL) {
+        d->lookup.mail.deliver = looked_up;
+        if (known_ask(hl->home, hl->loop, d->name, &d->lookup) == ST_OK) {
+            (void)door_ref(d);
+            return;
+        }
+    }
+    let_in(hl, d, NULL);
 }
 
 static void tags(struct door *d, const struct parcel *p)
@@ -253,6 +245,7 @@ static void leave(struct door *d, bool ended)
     struct session *s = d->session;
     struct door *held = d;
 
+    d->left = true;
     if (s == NULL)
         return;
     s->door = NULL;
@@ -308,12 +301,12 @@ static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data,
 
 /* --- the publisher's side --- */
 
-enum st door_open(struct home *h, struct loop *l, const char *name, const struct ticket *ticket,
+enum st door_open(struct home *h, struct loop *l, const char *name, const struct door_claim *claim,
                   const struct door_ops *ops, void *ctx, struct door **out)
 {
     struct door *d = calloc(1, sizeof *d);
 
-    CHECK(strlen(name) <= STREAM_NAME_MAX && (ticket == NULL || ticket_good(ticket)));
+    CHECK(strlen(name) <= STREAM_NAME_MAX);
     if (d == NULL)
         return ST_ENOMEM;
     OBJ_INIT(d, DOOR_MAGIC);
@@ -325,9 +318,13 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     d->ops = ops;
     d->ctx = ctx;
     d->wants_acks = ops->acked != NULL;
-    d->has_ticket = ticket != NULL;
-    if (ticket != NULL)
-        d->ticket = *ticket;
+    if (claim != NULL)
+        d->claim = *claim;
+    if (d->claim.ticket != NULL) {
+        CHECK(ticket_good(d->claim.ticket));
+        d->ticket = *d->claim.ticket;
+        d->claim.ticket = &d->ticket;
+    }
     buf_init(&d->burst, FLIGHT_MAX * 2);
     if (!post_parcel(d, PARCEL_ARRIVE, NULL, 0)) {
         door_unref(&d);
@@ -420,6 +417,8 @@ enum st home_loop_start(struct home *h, struct loop *l)
     hl->nodes = calloc(h->cfg.n_workers + 1, sizeof *hl->nodes);
     if (hl->links == NULL || hl->nodes == NULL)
         return ST_ENOMEM;
+    if (l->index == 0)
+        known_sweep_start(h, l);
     for (unsigned i = 0; i < h->cfg.n_workers; i++) {
         char name[32];
 
@@ -439,6 +438,8 @@ void home_loop_stop(struct loop *l)
         session_free_now(hl->first);
     for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
         worker_link_free(&hl->links[i]);
+    if (l->index == 0)
+        known_sweep_stop(hl->home, l);
     l->slot[LOOP_HOME] = NULL;           /* what still arrives finds nobody at home */
     CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
     free(hl->links);

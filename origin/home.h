@@ -4,6 +4,8 @@
  *           loop, is a door to it: its tags travel by letter, a burst at a time. The home keeps one
  *           session per stream (origin/session.h) across reconnects, hands the tags to a worker and
  *           makes objects and manifests of the records that come back.
+ *           What a process that was killed wrote down of its sessions (state_dir/streams) counts
+ *           like a ticket, for reconnect_window after somebody last published.
  * Owner     daemon/: home_new() once, home_loop_start() per loop.
  * Claims    each accepted door is a claim on the stream with an epoch of its own (origin/ticket.h).
  *           A door may bring the ticket of an earlier claim: where no session is, one begins that
@@ -56,6 +58,7 @@ size_t home_sessions(const struct home *h);
     X(REFUSED, "the encoder refuses the stream")            \
     X(LIMIT, "too many streams, or no memory")              \
     X(FENCED, "somebody newer has claimed the stream")      \
+    X(EXPIRED, "the key has expired")                       \
     X(STOPPING, "the server stops")
 
 enum door_why {
@@ -74,12 +77,22 @@ struct door_ops {
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
 };
 
-/* name is APP/STREAM and valid; ticket is a good one, or NULL. ops come on this loop until
+enum { DOOR_KEY_BYTES = 16 };
+
+/* What a publisher brings along. */
+struct door_claim {
+    const struct ticket *ticket; /* a good one, or NULL */
+    bool has_key;
+    uint8_t key[DOOR_KEY_BYTES]; /* a digest of what it signed in with: kid and sig */
+    bool expired; /* that is good for nothing but the session which was begun with the same */
+};
+
+/* name is APP/STREAM and valid; claim NULL: none of all that. ops come on this loop until
  * door_leave(). */
 MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
-                           const struct ticket *ticket, const struct door_ops *ops, void *ctx,
+                           const struct door_claim *claim, const struct door_ops *ops, void *ctx,
                            struct door **out);
-/* One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
+/* After accepted() only. One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
  * burst; false: the home does not keep up, stop reading until door_may_read(). */
 bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);
 void door_flush(struct door *d); /* the end of a burst */

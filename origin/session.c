@@ -128,12 +128,12 @@ void session_free_now(struct session *s)
 }
 
 /* The last letter has come home. */
-bool session_letter_came(struct session *s)
+bool session_letter_came(struct loop *l, struct session *s)
 {
     if (!s->gone)
         return false;
     if (!s->job_busy && !s->render_posted)
-        loop_bury(loop_of(s), &s->grave, free_session);
+        loop_bury(l, &s->grave, free_session);
     return true;
 }
 
@@ -150,14 +150,8 @@ void session_ticket(const struct session *s, struct ticket *out)
     memcpy(out->session, s->id, sizeof out->session);
 }
 
-void session_arrive(struct session *s, uint64_t last)
+void session_arrive(struct session *s)
 {
-    uint64_t now_ms = (uint64_t)clock_wall_us() / 1000;
-
-    last = last > s->epoch ? last : s->epoch;
-    s->epoch = last + 1 > now_ms ? last + 1 : now_ms;
-    if (s->ast_s != 0)
-        session_record_now(s);
     s->left_us = 0;
     s->cut = true;
     s->paused = false;
@@ -174,6 +168,7 @@ static void end_session(struct session *s)
     s->phase = SESSION_ENDED;
     log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the broadcast has ended");
+    session_record_remove(s);
     timer_cancel(l, &s->timer);
     timer_set(l, &s->timer, loop_now(l) + LINGER_US);
     if (exchange_is_on(&s->x))
@@ -230,6 +225,8 @@ static void on_timer(struct loop *l, struct timer *t)
         end_session(s);
         return;
     }
+    if (s->door != NULL)
+        session_record_touch(s);
     timer_set(l, t,
               s->left_us != 0 ? s->left_us + window_us(s)
               : s->stalled    ? now_us + STALL_US

@@ -15,103 +15,10 @@
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
 
-enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32 };
-
 /* A manifest a player still holds names what was in the window when it was made. */
 #define EXPIRE_LATE_US (10 * (int64_t)SEC_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
-
-/* --- the state record --- */
-
-static bool is_safe(const struct session *s, int64_t k, uint64_t number)
-{
-    return k <= s->disk_k && number < s->disk_high;
-}
-
-/* A full disk must not end a broadcast: numbers still rise as long as we live. */
-static void disk_failed(const struct session *s, const char *why)
-{
-    log_error(loop_of(s)->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "error", why),
-              "home", "the state record cannot be written: %s", "going on without it");
-}
-
-static void on_disk(struct loop *l, struct mail *m);
-
-/* One write at a time; what is wanted while it is under way follows it. */
-static void ask_disk(struct session *s, int64_t k, uint64_t high)
-{
-    char path[512], text[256];
-    int n;
-
-    if (k > s->wanted_k)
-        s->wanted_k = k;
-    if (high > s->wanted_high)
-        s->wanted_high = high;
-    if (s->job_busy)
-        return;
-    n = snprintf(
-        text, sizeof text,
-        "{\"v\":1,\"session\":\"%s\",\"epoch\":%llu,\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n",
-        s->id, (unsigned long long)s->epoch, (long long)s->ast_s, (long long)s->wanted_k,
-        (unsigned long long)s->wanted_high);
-    (void)snprintf(path, sizeof path, "%s/streams/%s.json", s->hl->home->cfg.state_dir, s->name);
-    s->job.mail.deliver = on_disk;
-    s->job.loop = loop_of(s);
-    s->asked_k = s->wanted_k;
-    s->asked_high = s->wanted_high;
-    s->asked_epoch = s->epoch;
-    if (disk_write(s->hl->home->cfg.disk, &s->job, path, text, (size_t)n) == ST_OK) {
-        s->job_busy = true;
-        return;
-    }
-    disk_failed(s, "out of memory");
-    s->disk_k = s->asked_k;
-    s->disk_high = s->asked_high;
-}
-
-static void on_disk(struct loop *l, struct mail *m)
-{
-    struct session *s = CONTAINER_OF(m, struct session, job.mail);
-
-    (void)l;
-    s->job_busy = false;
-    if (session_letter_came(s))
-        return;
-    if (s->job.st != ST_OK)
-        disk_failed(s, strerror(s->job.sys_err));
-    s->disk_k = s->asked_k;
-    s->disk_high = s->asked_high;
-    if (s->wanted_k > s->asked_k || s->wanted_high > s->asked_high || s->epoch > s->asked_epoch)
-        ask_disk(s, s->wanted_k, s->wanted_high);
-    if (s->x.paused && !s->job_busy)
-        exchange_go_on(&s->x);
-    session_more(s);
-}
-
-bool session_ready(struct session *s)
-{
-    if (is_safe(s, s->k, s->next_number))
-        return true;
-    ask_disk(s, s->k + 1, s->next_number + NUMBERS_AHEAD);
-    return is_safe(s, s->k, s->next_number);
-}
-
-void session_record_now(struct session *s)
-{
-    ask_disk(s, s->wanted_k > s->k ? s->wanted_k : s->k + 1,
-             s->wanted_high > s->next_number ? s->wanted_high : s->next_number + NUMBERS_AHEAD);
-}
-
-/* Everything up to here may be published; asks for more in good time, and holds the worker's
- * records back when it has not come yet. */
-static void keep_safe(struct session *s, int64_t k, uint64_t number)
-{
-    if (!is_safe(s, k, number + NUMBERS_LOW))
-        ask_disk(s, k + 1, number + NUMBERS_AHEAD);
-    if (!is_safe(s, k, number + 1))
-        exchange_pause(&s->x);
-}
 
 /* --- documents --- */
 
@@ -168,9 +75,8 @@ static void render_delivered(struct loop *l, struct mail *m)
 {
     struct session *s = CONTAINER_OF(m, struct session, render_mail);
 
-    (void)l;
     s->render_posted = false;
-    if (!session_letter_came(s))
+    if (!session_letter_came(l, s))
         session_render_now(s);
 }
 
@@ -240,7 +146,7 @@ static enum st on_period(struct session *s, const json_t *j)
     session_drop_resume(s);
     s->period_tag = (uint64_t)next_tag;
     s->period_reps = (unsigned)n;
-    keep_safe(s, k, number);
+    session_keep_safe(s, k, number);
     return ST_OK;
 }
 
@@ -348,7 +254,7 @@ static enum st on_open(struct session *s, const json_t *j)
         st = stream_open(l, s->stream, rep, (uint64_t)n, &head);
     if ((uint64_t)n >= s->next_number)
         s->next_number = (uint64_t)n + 1;
-    keep_safe(s, s->k, (uint64_t)n);
+    session_keep_safe(s, s->k, (uint64_t)n);
     return st;
 }
 

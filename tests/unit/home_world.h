@@ -385,12 +385,20 @@ static inline void on_closed(void *ctx, enum door_why why)
 
 static const struct door_ops pub_ops = { on_accepted, on_acked, on_closed };
 
+static inline void pub_claim(struct world *w, struct pub *p, const char *name,
+                             const struct door_claim *c)
+{
+    *p = (struct pub){ .ts_ms = 0 };
+    assert_int_equal(door_open(w->home, &w->l, name, c, &pub_ops, p, &p->door), ST_OK);
+    until(w, p->accepted > 0 || p->closed > 0);
+}
+
 static inline void pub_open(struct world *w, struct pub *p, const char *name,
                             const struct ticket *t)
 {
-    *p = (struct pub){ .ts_ms = 0 };
-    assert_int_equal(door_open(w->home, &w->l, name, t, &pub_ops, p, &p->door), ST_OK);
-    until(w, p->accepted > 0 || p->closed > 0);
+    struct door_claim c = { .ticket = t };
+
+    pub_claim(w, p, name, &c);
 }
 
 static inline void pub_leave(struct world *w, struct pub *p, bool ended)
@@ -463,9 +471,12 @@ static inline void home_begin(struct world *w)
     assert_int_equal(home_loop_start(w->home, &w->l), ST_OK);
 }
 
-static inline void home_end(struct world *w)
+/* p: a publisher who is still there, or NULL. */
+static inline void home_end(struct world *w, struct pub *p)
 {
     home_loop_stop(&w->l);
+    if (p != NULL)
+        door_leave(&p->door, false);
     disk_free(&w->disk);
     assert_int_equal(loop_turn_nowait(&w->l), ST_OK);
     for (int i = 0; i < w->conns; i++)
@@ -527,7 +538,7 @@ static inline void remove_tree(const char *path)
 
 static inline void world_close(struct world *w)
 {
-    home_end(w);
+    home_end(w, NULL);
     for (unsigned i = 0; i < w->n_workers; i++)
         (void)close(w->worker[i].listening);
     remove_tree(w->dir);
