@@ -109,6 +109,7 @@ struct conf_ingest_limits {
 
 struct conf_origin_limits {
     uint32_t connections; /* between our machines */
+    uint32_t subscriptions;
 };
 
 struct conf {

@@ -137,6 +137,7 @@
     X(L, MEMORY, "memory")                             \
     X(L, UPSTREAM_CONNECTIONS, "upstream_connections") \
     X(L, TIER_CONNECTIONS, "tier_connections")         \
+    X(L, SUBSCRIPTIONS, "subscriptions")               \
     X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
     X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
 
@@ -237,6 +238,7 @@
     M1(GAUGE, memory_bytes, BYTES, MEMORY, "Memory that counts against memory_limit_bytes, by what holds it.") \
     M0(GAUGE, memory_limit_bytes, BYTES, "The configured limit of memory_bytes in all.") \
     M1(COUNTER, upstream_requests, NONE, UPSTREAM, "Requests sent upstream, by class of answer.") \
+    M0(GAUGE, push_subscribers, NONE, "Subscriptions of edges that are served from here.") \
     M3(COUNTER, http_requests, NONE, PROTO, CODE, OBJECT, "Requests answered, by status code and kind of object.") \
     M0(COUNTER, http_response_bytes, BYTES, "Bytes of responses written to clients, with their framing.") \
     M0(HISTOGRAM, http_ttfb_seconds, SECONDS, "Time from the end of a request head to the first byte of its response.") \

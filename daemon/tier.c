@@ -5,12 +5,22 @@
 #include "daemon/process.h"
 #include "edge/raw.h"
 #include "edge/target.h"
+#include "origin/home.h"
+#include "origin/hub.h"
+
+static void serve_sub(struct process *p, struct loop *l, struct raw *x,
+                      const struct http_head *head, const struct target *target, bool last)
+{
+    (void)p;
+    hub_serve(home_hub(l), l, x, head, target, last);
+}
 
 static const struct {
     const char *prefix;
     void (*serve)(struct process *p, struct loop *l, struct raw *x, const struct http_head *head,
                   const struct target *target, bool last);
 } handlers[] = {
+    { "/_sub/", serve_sub },
     { NULL, NULL },
 };
 

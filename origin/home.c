@@ -390,18 +390,32 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
     h->cfg = *cfg;
     h->loops = loops;
     h->n_loops = n_loops;
+    if ((h->hub = hub_new(loops, n_loops)) == NULL)
+        home_free(&h);
     return h;
 }
 
 void home_free(struct home **hp)
 {
-    free(*hp);
+    struct home *h = *hp;
+
     *hp = NULL;
+    if (h == NULL)
+        return;
+    hub_free(&h->hub);
+    free(h);
 }
 
 size_t home_sessions(const struct home *h)
 {
     return atomic_load_explicit(&h->sessions, memory_order_relaxed);
+}
+
+struct hub *home_hub(const struct loop *l)
+{
+    const struct home_loop *hl = l->slot[LOOP_HOME];
+
+    return hl != NULL ? hl->home->hub : NULL;
 }
 
 enum st home_loop_start(struct home *h, struct loop *l)

@@ -31,6 +31,7 @@
 struct disk;
 struct door;
 struct home;
+struct hub;
 struct loop;
 struct store;
 
@@ -50,6 +51,7 @@ void home_loop_stop(struct loop *l); /* ends every session here, without ceremon
  * tests/e2e/test_box.py. */
 void home_loop_list(struct loop *l, json_t *list);
 size_t home_sessions(const struct home *h);
+struct hub *home_hub(const struct loop *l); /* NULL: this loop has no home (any more) */
 
 /* Why the home closes a door. */
 #define DOOR_WHYS(X)                                        \

@@ -16,11 +16,13 @@
 #include "origin/anchor.h"
 #include "origin/disk.h"
 #include "origin/home.h"
+#include "origin/hub.h"
 #include "origin/spool.h"
 #include "origin/worker.h"
 
 struct home {
     struct home_cfg cfg;
+    struct hub *hub;
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
@@ -121,6 +123,7 @@ struct session {
     /* down: what it says */
     struct model *model;
     struct stream *stream;
+    struct hub_channel *channel; /* there when the model and the stream are */
     struct record_head head;
     json_t *json; /* of the record whose bytes are coming */
     struct buf bytes;
@@ -151,7 +154,8 @@ void session_more(struct session *s);        /* tags have been added: tell the w
 
 /* session_out.c: records to objects and documents */
 void session_on_record(struct exchange *x, const struct record_event *ev);
-void session_cut(struct session *s); /* closes what is open where it is */
+void session_tell(struct session *s, bool live); /* the edges: there is a publisher, or none */
+void session_cut(struct session *s);             /* closes what is open where it is */
 void session_render_now(struct session *s);
 
 /* session_disk.c: the state record */

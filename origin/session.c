@@ -115,6 +115,7 @@ void session_free_now(struct session *s)
     exchange_cancel(&s->x);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
+    hub_close(&s->channel);
     if (s->stream != NULL)
         stream_forget(l, s->stream);
     *s->prevp = s->next;
@@ -152,6 +153,7 @@ void session_ticket(const struct session *s, struct ticket *out)
 
 void session_arrive(struct session *s)
 {
+    session_tell(s, true);
     s->left_us = 0;
     s->cut = true;
     s->paused = false;
@@ -187,6 +189,7 @@ void session_over(struct session *s)
     if (s->stream != NULL) {
         session_render_now(s);
         stream_end(loop_of(s), s->stream);
+        hub_end(s->channel);
     }
 }
 
@@ -196,6 +199,7 @@ void session_leave(struct session *s, struct door *d, bool ended)
 
     (void)d;
     s->left_us = loop_now(l);
+    session_tell(s, false);
     if (ended)
         end_session(s);
     else

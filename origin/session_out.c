@@ -22,6 +22,21 @@ static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
 /* --- documents --- */
 
+/* The same for the edges; the etag of h is in quotes. */
+static void tell_doc(struct session *s, const char *name, const struct gobj_head *h,
+                     unsigned max_age_s, const void *p, size_t n)
+{
+    char etag[20];
+
+    (void)snprintf(etag, sizeof etag, "%.*s", (int)strlen(h->etag) - 2, h->etag + 1);
+    hub_doc(s->channel, &(struct hub_doc){ .name = name,
+                                           .type = h->content_type,
+                                           .etag = etag,
+                                           .max_age_s = max_age_s,
+                                           .p = p,
+                                           .n = n });
+}
+
 static void put_doc(struct session *s, const char *name, const struct buf *b)
 {
     uint8_t sum[SHA256_DIGEST_LENGTH];
@@ -37,7 +52,9 @@ static void put_doc(struct session *s, const char *name, const struct buf *b)
     for (int i = 0; i < 8; i++)
         (void)snprintf(etag + 1 + 2 * i, 3, "%02x", sum[i]);
     memcpy(etag + 17, "\"", 2);
-    if (stream_doc(loop_of(s), s->stream, name, &h, b->data, b->len) != ST_OK)
+    if (stream_doc(loop_of(s), s->stream, name, &h, b->data, b->len) == ST_OK)
+        tell_doc(s, name, &h, 1, b->data, b->len);
+    else
         log_warn(loop_of(s)->log, LOG_CTX_TEXT(NULL, "stream", s->name), "home",
                  "a manifest could not be published: %s", name);
 }
@@ -101,7 +118,11 @@ static enum st ensure_stream(struct session *s)
                                .window_us = s->window_us };
     enum st st = ST_OK;
 
-    if (s->model == NULL)
+    if (s->channel == NULL) {
+        st = hub_open(s->hl->home->hub, s->name, s->id, (uint64_t)conf.segment_us, &s->channel);
+        session_tell(s, s->door != NULL);
+    }
+    if (st == ST_OK && s->model == NULL)
         st = model_new(&conf, &s->model);
     if (st == ST_OK && s->stream == NULL)
         st = stream_begin(loop_of(s), s->name, s->id, (uint64_t)conf.segment_us, STREAM_HERE,
@@ -179,7 +200,7 @@ static enum st on_init(struct session *s, const json_t *j)
 {
     struct model_init init = { .timescale = 0 };
     const char *rep, *codecs, *hash;
-    char path[64];
+    char path[64], full[96];
     json_int_t timescale, w = 0, h = 0, rate = 0, channels = 0;
     const char *sar = NULL, *fps = NULL;
     struct gobj_head head = { .status = 200,
@@ -214,7 +235,12 @@ static enum st on_init(struct session *s, const json_t *j)
     head.etag = etag;
     head.content_type = rep[0] == 'a' ? "audio/mp4" : "video/mp4";
     render_soon(s);
-    return stream_object(loop_of(s), s->stream, path, &head, s->bytes.data, s->bytes.len);
+    st = stream_object(loop_of(s), s->stream, path, &head, s->bytes.data, s->bytes.len);
+    if (st != ST_OK)
+        return st;
+    (void)snprintf(full, sizeof full, "%s/%s", s->id, path);
+    tell_doc(s, full, &head, 31536000, s->bytes.data, s->bytes.len);
+    return ST_OK;
 }
 
 static enum st on_open(struct session *s, const json_t *j)
@@ -252,6 +278,8 @@ static enum st on_open(struct session *s, const json_t *j)
     st = stream_announce(l, s->stream, rep, (uint64_t)n);
     if (st == ST_OK)
         st = stream_open(l, s->stream, rep, (uint64_t)n, &head);
+    if (st == ST_OK)
+        hub_announce(s->channel, rep, (uint64_t)n);
     if ((uint64_t)n >= s->next_number)
         s->next_number = (uint64_t)n + 1;
     session_keep_safe(s, s->k, (uint64_t)n);
@@ -321,6 +349,24 @@ static enum st on_chunk(struct session *s, const json_t *j)
     return st;
 }
 
+static void forget_before(struct session *s, const char *rep, uint64_t first)
+{
+    stream_expire(loop_of(s), s->stream, rep, first);
+    hub_expire(s->channel, rep, first);
+}
+
+/* Closes what is open of the rendition, and says how long it has become. */
+static enum st close_segment(struct session *s, const char *rep)
+{
+    uint64_t n = 0, bytes = 0;
+    bool any = stream_is_open(s->stream, rep, &n, &bytes);
+    enum st st = stream_close(loop_of(s), s->stream, rep);
+
+    if (any && st == ST_OK)
+        hub_closed(s->channel, rep, n, bytes);
+    return st;
+}
+
 static void expire(struct session *s)
 {
     int64_t now_us = clock_wall_us() - s->ast_s * (int64_t)SEC_US;
@@ -333,7 +379,7 @@ static void expire(struct session *s)
         uint64_t first;
 
         if (model_first(s->model, p->rep[i].name, &first))
-            stream_expire(loop_of(s), s->stream, p->rep[i].name, first);
+            forget_before(s, p->rep[i].name, first);
     }
 }
 
@@ -347,10 +393,16 @@ static enum st on_closed(struct session *s, const json_t *j)
         return ST_EPROTO;
     st = model_close(s->model, rep, (uint64_t)n, d);
     if (st == ST_OK)
-        st = stream_close(loop_of(s), s->stream, rep);
+        st = close_segment(s, rep);
     expire(s);
     render_soon(s);
     return st;
+}
+
+void session_tell(struct session *s, bool live)
+{
+    if (s->channel != NULL)
+        hub_claim(s->channel, s->epoch, live && s->phase == SESSION_LIVE);
 }
 
 void session_cut(struct session *s)
@@ -360,7 +412,7 @@ void session_cut(struct session *s)
     if (p == NULL)
         return;
     for (unsigned i = 0; i < p->n_reps; i++)
-        if (stream_close(loop_of(s), s->stream, p->rep[i].name) == ST_OK)
+        if (close_segment(s, p->rep[i].name) == ST_OK)
             render_soon(s);
     model_cut(s->model);
 }
