@@ -19,6 +19,7 @@
 
 #include "core/status.h"
 
+struct access_log;
 struct auth_keys;
 struct blob;
 struct http_head;
@@ -62,6 +63,9 @@ void front_set_tls(struct loop *l, struct tls_set *set);
 
 /* The keys of play tokens; takes the reference. */
 void front_set_play_keys(struct loop *l, struct auth_keys *keys);
+
+/* Where requests are logged; borrowed until another is set. NULL: nowhere. */
+void front_set_access_log(struct loop *l, struct access_log *a);
 
 uint64_t front_connections(const struct front *f);
 
