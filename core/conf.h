@@ -132,6 +132,9 @@ struct conf {
     struct {
         enum conf_log_level level;
         enum conf_log_format format;
+        const char *access; /* "off", "stdout", "stderr" or a path */
+        enum conf_log_format access_format;
+        uint32_t access_sample;
     } log;
     struct {
         struct {

@@ -364,6 +364,16 @@ static void check_apps(struct load *l, const struct yaml_node *apps)
     }
 }
 
+static void check_access_log(struct load *l, const struct yaml_node *at)
+{
+    const char *to = l->c->log.access;
+
+    if (to[0] != '/' && strcmp(to, "off") != 0 && strcmp(to, "stdout") != 0 &&
+        strcmp(to, "stderr") != 0)
+        conf_complain(&l->r, at->pos, "log.access",
+                      "wanted is off, stdout, stderr or a path from the root");
+}
+
 static void check_whole(struct load *l, const struct yaml_node *root)
 {
     const struct conf *c = l->c;
@@ -375,6 +385,7 @@ static void check_whole(struct load *l, const struct yaml_node *root)
     check_secrets(l, find(find(root, "secrets"), "play"), "secrets.play", c->secrets.play,
                   c->secrets.play_n);
     check_apps(l, find(root, "apps"));
+    check_access_log(l, find(find(root, "log"), "access"));
     check_listens(l, find(find(root, "admin"), "listen"), "admin.listen", c->admin.listen,
                   c->admin.listen_n);
     check_listens(l, find(edge, "listen"), "edge.listen", c->edge.listen, c->edge.listen_n);

@@ -264,6 +264,7 @@
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \
     M0(HISTOGRAM, loop_lag_seconds, SECONDS, "How late the tick of an event loop came, once a second: how long its turns are.") \
     M1(COUNTER, limit_hits, NONE, LIMIT, "Times that a limit refused something.") \
+    M0(COUNTER, access_log_dropped, NONE, "Lines of the access log lost because its reader was too slow.") \
     M0(COUNTER, log_dropped, NONE, "Log lines lost because the reader of the log was too slow.")
 /* clang-format on */
 

@@ -129,6 +129,8 @@ void front_set_play_keys(struct loop *l, struct auth_keys *keys)
         token_memo_clear(f->tokens);
 }
 
+void front_set_access_log(struct loop *l, struct access_log *a) { front_loop_of(l)->access = a; }
+
 const char *front_date(struct front_loop *f)
 {
     uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
@@ -149,7 +151,7 @@ void front_count_answer(struct request *r, enum metric_proto proto)
 
     metric_add(&m->http_requests[proto][metric_code_of(r->answer.status)][r->object], 1);
     metric_observe(&m->http_ttfb_seconds, loop_now(r->front->loop) - r->begun_us);
-    if (r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE)
+    if (request_used_store(r))
         metric_add(&m->cache_requests[METRIC_TIER_EDGE][r->result], 1);
 }
 

@@ -19,6 +19,7 @@
 #include "core/loop.h"
 #include "core/metric.h"
 #include "core/outq.h"
+#include "edge/access.h"
 #include "edge/front.h"
 #include "edge/http1_req.h"
 #include "edge/request.h"
@@ -55,6 +56,8 @@ struct front_loop {
     struct tls_set *tls;
     SSL_CTX *tier_tls;
     struct auth_keys *play_keys;
+    struct access_log *access;
+    uint64_t access_seen;      /* requests, for sampling */
     struct token_memo *tokens; /* once there was one */
     struct front_listener *listeners;
     struct conn *conns;

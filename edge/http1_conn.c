@@ -98,6 +98,8 @@ void http1_fini(struct conn *c)
     struct http1 *h = c->h1;
 
     if (h->ex != NULL && h->ex->active) {
+        access_put(&h->ex->req, METRIC_PROTO_H1, c->tls,
+                   metric_label_text(METRIC_LABEL_CLOSE, c->why));
         request_fini(&h->ex->req);
         h->ex->active = false;
     }
@@ -166,6 +168,7 @@ static void finish(struct conn *c)
     struct http1 *h = c->h1;
     struct http1_ex *ex = h->ex;
 
+    access_put(&ex->req, METRIC_PROTO_H1, c->tls, "done");
     request_fini(&ex->req);
     ex->active = false;
     h->done = false;

@@ -107,6 +107,7 @@ static void answered(struct request *r)
 {
     CHECK(r->phase != REQUEST_ANSWERED);
     r->phase = REQUEST_ANSWERED;
+    r->answered_us = loop_now(r->front->loop);
     timer_cancel(r->front->loop, &r->timer);
     stop_holding(r);
     if (r->head != NULL && r->head->method == HTTP_METHOD_HEAD)
@@ -749,6 +750,7 @@ int request_take(struct request *r, size_t n, struct h2_slice *s, int max)
     struct iovec v[H2_SLICES_MAX];
     int k;
 
+    r->sent_bytes += n;
     if (r->view == NULL) {
         s[0] = (struct h2_slice){ .p = r->blob->data + r->off, .n = n, .own = &r->blob->own };
         r->off += n;

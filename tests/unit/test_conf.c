@@ -364,6 +364,7 @@ static const struct {
     { "ingest: {limits: {exempt: ['host']}}", "an address or network is wanted" },
     { "secrets: {publish: {K1: {file: /k}}}", "a key is named with 1 to 16 of a-z 0-9" },
     { "secrets: {publish: {k1: {}}}", "secrets.publish.k1: file is missing" },
+    { "log: {access: access.log}", "log.access: wanted is off, stdout, stderr or a path" },
     { "secrets: {play: {k1: {}}}", "secrets.play.k1: file is missing" },
     { "apps: {live: {play: signed}}", "apps.live.play: signed needs a key in secrets.play" },
     { "secrets: {play: {k1: {file: /k}}}\napps: {v: {play: signed, origin: 'http://s'}}",
