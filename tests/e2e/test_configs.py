@@ -1,0 +1,97 @@
+"""Every file of configs/ runs, and does what its comments say: only its places are replaced."""
+
+import json
+import re
+import secrets
+import shutil
+import subprocess
+
+import pytest
+from conftest import PATIENCE, ROOT, cli, get, make_certificate, metric, wait_for
+from live import FFMPEG, Publisher, check_media, play, wait_mpd
+
+CONFIGS = ROOT / "configs"
+needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
+
+
+@pytest.fixture
+def place(short_dir):
+    """place(name, **replaced) -> the text of configs/NAME.yaml with ports of the kernel's choice,
+    and with what it reads and writes below the test's own directory."""
+    make_certificate(short_dir)
+    shutil.copy(short_dir / "cert.pem", short_dir / "tls.pem")
+    shutil.copy(short_dir / "key.pem", short_dir / "tls.key")
+    make_tier(short_dir)
+    (short_dir / "publish.key").write_text(secrets.token_hex(32) + "\n")
+
+    def of(name, replaced=()):
+        text = (CONFIGS / f"{name}.yaml").read_text()
+        text = re.sub(r"^runtime_dir: .*\n", "", text, flags=re.M)  # the test has its own
+        text = re.sub(r'"((?:[a-z]+://)?)(?:\[::\]|127\.0\.0\.1):\d+"', r'"\g<1>127.0.0.1:0"', text)
+        text = text.replace("/etc/freshet/", f"{short_dir}/")
+        text = text.replace("/var/lib/freshet", f"{short_dir}/{name}-state")
+        for old, new in replaced:
+            assert old in text, f"{name}.yaml has no {old}"
+            text = text.replace(old, new)
+        return text
+
+    return of
+
+
+def make_tier(directory):
+    """A CA and a certificate as README.md tells how to make them."""
+    words = re.search(r"<!-- tier certificates -->\n\n```sh\n(.*?)```", README.read_text(), re.S)[1]
+    words = words.replace("dc1.example.com", "localhost")
+    subprocess.run(["sh", "-euc", words], cwd=directory, check=True, capture_output=True)
+
+
+README = ROOT / "README.md"
+
+
+def signed(f, name):
+    done = cli("sign", "publish", name, "-c", f.conf, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["urls"]
+
+
+def by_scheme(urls):
+    return {u.split(":")[0]: u for u in urls}
+
+
+def test_no_config_is_forgotten():
+    names = {"all-in-one", "dc", "pop", "proxy"}
+    assert {p.stem for p in CONFIGS.glob("*.yaml")} == names
+
+
+@needs_ffmpeg
+def test_all_in_one(launch, place):
+    f = launch(place("all-in-one")).wait_ready()
+    assert cli("check", f.conf).returncode == 0
+    door, edge = by_scheme(f.urls("ingest.listen")), by_scheme(f.urls("edge.listen"))
+    publishers = [Publisher(door["rtmp"] + "/live/near", 6)]
+    far = by_scheme(signed(f, "live/far"))["rtmps"]
+    publishers.append(Publisher(far, 6))
+    try:
+        for name in ("near", "far"):
+            page = f"{edge['http']}/live/{name}/manifest.mpd"
+            wait_mpd(page, lambda m: m.latest() >= 1)
+            m = wait_mpd(page, lambda m: m.type == "static")
+            assert check_media(m)["v0"] == 180
+            assert play(page.replace(edge["http"], edge["https"])) == 180
+    finally:
+        for p in publishers:
+            p.end()
+
+
+def test_proxy(launch, place, slow_origin):
+    origin = slow_origin()
+    store = '"http://store.example.com:8000"'
+    f = launch(place("proxy", [(store, f'"{origin.url}"')])).wait_ready()
+    assert cli("check", f.conf).returncode == 0
+    (edge,) = f.urls("edge.listen")
+    page = "/vod/b/20000/cc=max-age=60"
+    first = get(edge + page)
+    assert first[0] == 200 and len(first[2]) == 20000
+    assert [get(edge + page)[2] for _ in range(3)] == [first[2]] * 3
+    assert origin.stats(page)["requests"] == 1, "it was fetched once"
+    assert metric(f, "freshet_cache_fills_total", tier="edge") == 1
