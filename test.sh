@@ -57,8 +57,11 @@ packages=(
     libavformat-dev libavcodec-dev libavutil-dev ffmpeg
     gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils
-    iproute2
+    iproute2 chromium
 )
+# The players' tests need them, from wherever they come.
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
 missing=()
 for p in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
@@ -91,6 +94,14 @@ else
     failed=$((failed + 1))
 fi
 
+# Before anything is built: the page /watch takes its player from there.
+players=tests/players
+if ! [ $players/node_modules/.package-lock.json -nt $players/package-lock.json ]; then
+    say "fetching the players (npm)"
+    must npm ci --prefix $players --no-audit --no-fund --loglevel error
+    touch $players/node_modules/.package-lock.json
+fi
+
 long_form=() # the end-to-end tests are run, and counted one by one, below
 [ $long -eq 1 ] && long_form=(-C Long)
 for preset in release asan tsan; do
@@ -102,14 +113,19 @@ for preset in release asan tsan; do
     count $reports/$preset.xml
 done
 
+marks=(-m "not long")
+[ $long -eq 1 ] && marks=()
 for preset in release asan; do
     say "end to end, $preset"
-    marks=(-m "not long")
-    [ $long -eq 1 ] && marks=()
     FRESHET_BUILD=$preset FRESHET_BIN=$PWD/build/$preset/freshet \
         FRESHET_LOAD_BIN=$PWD/build/$preset/tests/load PYTHONDONTWRITEBYTECODE=1 \
         "$pytest" -q -p no:cacheprovider "${marks[@]}" --junitxml=$reports/e2e-$preset.xml tests/e2e
     count $reports/e2e-$preset.xml
 done
+
+say "dash.js and Shaka Player"
+FRESHET_BIN=$PWD/build/release/freshet PYTHONDONTWRITEBYTECODE=1 \
+    "$pytest" -v -p no:cacheprovider "${marks[@]}" --junitxml=$reports/players.xml tests/players
+count $reports/players.xml
 
 finish
