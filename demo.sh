@@ -85,19 +85,12 @@ build() {
     children=()
 }
 
-# The pages need dash.js, which is not part of freshet.
-player() {
-    [ ! -e tests/players/node_modules/dashjs/dist/modern/umd/dash.all.min.js ] || return 0
-    command -v npm >/dev/null || packages_install nodejs npm || return 0
-    say "fetching dash.js"
-    (cd tests/players && npm ci --silent --no-audit --no-fund) ||
-        echo "npm failed: the pages below will say that they have no player" >&2
-}
-
 packages=("${packages_demo[@]}")
 [ -n "${FRESHET_BIN:-}" ] || packages+=("${packages_build[@]}")
-packages_install "${packages[@]}" || exit 1
-[ $once -eq 1 ] || player
+packages_install "${packages[@]}"
+# The pages need dash.js, which is not part of freshet.
+[ $once -eq 1 ] || players_install ||
+    echo "without npm: the pages below will say that they have no player" >&2
 if [ -n "${FRESHET_BIN:-}" ]; then
     freshet=$FRESHET_BIN
 else

@@ -11,6 +11,7 @@ packages_test=(
     clang clang-format libclang-rt-14-dev
     ffmpeg fonts-dejavu-core gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils iproute2
+    chromium
 )
 
 # packages_install NAME...: installs those that are missing. Without root it can only say so.
@@ -40,4 +41,16 @@ packages_install() {
         apt-get update -q &&
             DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
     )
+}
+
+# players_install: dash.js and Shaka Player into tests/players, with node and npm from wherever.
+players_install() {
+    local at=tests/players tools=()
+    command -v node >/dev/null || tools+=(nodejs)
+    command -v npm >/dev/null || tools+=(npm)
+    packages_install "${tools[@]}" || return 1
+    [ ! $at/node_modules/.package-lock.json -nt $at/package-lock.json ] || return 0
+    echo "fetching the players (npm)"
+    npm ci --prefix $at --no-audit --no-fund --loglevel error &&
+        touch $at/node_modules/.package-lock.json
 }
