@@ -1,16 +1,18 @@
 """Every file of configs/ runs, and does what its comments say: only its places are replaced."""
 
 import json
+import pathlib
 import re
 import secrets
 import shutil
 import subprocess
 
 import pytest
-from conftest import PATIENCE, ROOT, cli, get, make_certificate, metric, wait_for
+from conftest import FRESHET, PATIENCE, ROOT, cli, get, make_certificate, metric
 from live import FFMPEG, Publisher, check_media, play, wait_mpd
 
 CONFIGS = ROOT / "configs"
+README = ROOT / "README.md"
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
 
@@ -43,9 +45,6 @@ def make_tier(directory):
     words = re.search(r"<!-- tier certificates -->\n\n```sh\n(.*?)```", README.read_text(), re.S)[1]
     words = words.replace("dc1.example.com", "localhost")
     subprocess.run(["sh", "-euc", words], cwd=directory, check=True, capture_output=True)
-
-
-README = ROOT / "README.md"
 
 
 def signed(f, name):
@@ -84,14 +83,52 @@ def test_all_in_one(launch, place):
 
 
 def test_proxy(launch, place, slow_origin):
-    origin = slow_origin()
-    store = '"http://store.example.com:8000"'
-    f = launch(place("proxy", [(store, f'"{origin.url}"')])).wait_ready()
+    stores = {"vod": slow_origin(), "assets": slow_origin()}
+    outside = ["http://store.example.com:8000", "https://assets.example.com"]
+    replaced = [(old, new.url) for old, new in zip(outside, stores.values())]
+    f = launch(place("proxy", replaced)).wait_ready()
     assert cli("check", f.conf).returncode == 0
     (edge,) = f.urls("edge.listen")
-    page = "/vod/b/20000/cc=max-age=60"
-    first = get(edge + page)
-    assert first[0] == 200 and len(first[2]) == 20000
-    assert [get(edge + page)[2] for _ in range(3)] == [first[2]] * 3
-    assert origin.stats(page)["requests"] == 1, "it was fetched once"
-    assert metric(f, "freshet_cache_fills_total", tier="edge") == 1
+    for app, origin in stores.items():
+        page = f"/{app}/b/20000/cc=max-age=60"
+        first = get(edge + page)
+        assert first[0] == 200 and len(first[2]) == 20000
+        assert [get(edge + page)[2] for _ in range(3)] == [first[2]] * 3
+        assert origin.stats(page)["requests"] == 1, "it was fetched once"
+    assert metric(f, "freshet_cache_fills_total", tier="edge") == 2
+
+
+@pytest.fixture
+def installed(short_dir):
+    """A prefix with everything that the build installs."""
+    build = pathlib.Path(FRESHET).resolve().parent
+    if not (build / "cmake_install.cmake").exists():
+        pytest.skip("the program was not built here")
+    prefix = short_dir / "prefix"
+    subprocess.run(["cmake", "--install", build, "--prefix", prefix], check=True, capture_output=True)
+    return prefix
+
+
+def test_what_is_installed_runs_where_it_is(installed, launch, place):
+    f = launch(place("all-in-one"), program=installed / "bin/freshet").wait_ready()
+    door, edge = by_scheme(f.urls("ingest.listen")), by_scheme(f.urls("edge.listen"))
+    if FFMPEG is not None:  # the worker is found beside it
+        p = Publisher(door["rtmp"] + "/live/cam", 3)
+        wait_mpd(f"{edge['http']}/live/cam/manifest.mpd", lambda m: m.type == "static")
+        p.end()
+    assert {p.name for p in installed.glob("share/freshet/configs/*")} == {
+        p.name for p in CONFIGS.glob("*.yaml")
+    }
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_the_systemd_unit(installed, short_dir):
+    unit = (installed / "lib/systemd/system/freshet.service").read_text()
+    where = short_dir / "freshet.service"
+    where.write_text(unit.replace("=freshet ", f"={installed}/bin/freshet "))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", where],
+                          capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--threshold=20", where],
+                          capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-3:])
