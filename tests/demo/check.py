@@ -44,6 +44,10 @@ FIGURES = [
 ]
 
 
+def step(what):
+    print("==", what, flush=True)
+
+
 def get(url):
     """status and body; an HTTP error is an answer too."""
     try:
@@ -181,6 +185,7 @@ def on_air(pops):
         reps = [r for _, _, r in mpd.reps()]
         threads += [threading.Thread(target=watch, args=(pop, r)) for r in reps * PLAYERS]
         threads.append(threading.Thread(target=play_live, args=(pop,)))
+    step(f"{PLAYERS} players and an ffmpeg at each POP")
     for t in threads:
         t.start()
     for t in threads:
@@ -253,6 +258,7 @@ def show(pops, figures, dc):
 def main(stream, dc_admin, *rest):
     pops = [Pop(i // 2 + 1, stream, *rest[i : i + 2]) for i in range(0, len(rest), 2)]
     on_air(pops)
+    step("it is over: fetching and decoding all of it once more")
     texts = set()
     figures = [judge(p, texts) for p in pops]
     dc = objects_sent(dc_admin)

@@ -82,6 +82,34 @@ def test_all_in_one(launch, place):
             p.end()
 
 
+@needs_ffmpeg
+def test_data_centres_and_a_pop(launch, place):
+    homes = [
+        launch(place("dc", [("dc-state", f"dc{n}-state")]), f"dc{n}").wait_ready() for n in (1, 2)
+    ]
+    tier = [f.urls("origin.listen")[0].replace("127.0.0.1", "localhost") for f in homes]
+    named = [f"https://dc{n}.example.com:9443" for n in (1, 2)]
+    pop = launch(place("pop", list(zip(named, tier))), "pop").wait_ready()
+    for f in (*homes, pop):
+        assert cli("check", f.conf).returncode == 0
+    edge = by_scheme(pop.urls("edge.listen"))
+    names = ["live/cam", "live/stage"]
+    publishers = [Publisher(by_scheme(signed(pop, n))["rtmps"], 8) for n in names]
+    try:
+        for name in names:
+            wait_mpd(f"{edge['http']}/{name}/manifest.mpd", lambda m: m.latest() >= 1)
+        # each has one home, whichever
+        assert sorted(s["name"] for f in homes for s in f.ask("streams")["streams"]) == names
+        for name in names:
+            page = f"{edge['http']}/{name}/manifest.mpd"
+            m = wait_mpd(page, lambda m: m.type == "static")
+            assert check_media(m)["v0"] == 240
+            assert play(page.replace(edge["http"], edge["https"])) == 240
+    finally:
+        for p in publishers:
+            p.end()
+
+
 def test_proxy(launch, place, slow_origin):
     stores = {"vod": slow_origin(), "assets": slow_origin()}
     outside = ["http://store.example.com:8000", "https://assets.example.com"]
