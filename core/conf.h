@@ -52,7 +52,7 @@ struct conf_tls_name {
     const char *cert, *key;
 };
 
-enum conf_play { CONF_PLAY_OPEN };
+enum conf_play { CONF_PLAY_OPEN, CONF_PLAY_SIGNED };
 enum conf_publish { CONF_PUBLISH_NONE, CONF_PUBLISH_OPEN, CONF_PUBLISH_LOCAL, CONF_PUBLISH_SIGNED };
 enum conf_answer { CONF_NO, CONF_YES };
 
@@ -70,6 +70,7 @@ struct conf_app {
     const char *name;
     struct conf_url origin; /* text "": the edge's upstreams */
     enum conf_play play;
+    uint64_t play_grace_us; /* media go on for so long after a token's EXP */
     enum conf_publish publish;
     enum conf_answer permanent_keys; /* exp=0 is allowed */
 };
@@ -104,6 +105,11 @@ struct conf_ingest_limits {
     uint32_t commands_s;
     const struct conf_net *exempt; /* from per_address */
     size_t exempt_n;
+};
+
+struct conf_origin_limits {
+    uint32_t connections; /* between our machines */
+    uint32_t subscriptions;
 };
 
 struct conf {
@@ -158,11 +164,16 @@ struct conf {
         uint64_t chunk_us;
     } encode;
     struct {
+        const struct conf_url *listen;
+        size_t listen_n;
         uint64_t window_us;
+        struct conf_origin_limits limits;
     } origin;
     struct {
         const struct conf_secret *publish;
         size_t publish_n;
+        const struct conf_secret *play;
+        size_t play_n;
     } secrets;
     const struct conf_app *apps;
     size_t apps_n;

@@ -136,6 +136,8 @@
     X(L, OBJECT_BYTES, "object_bytes")                 \
     X(L, MEMORY, "memory")                             \
     X(L, UPSTREAM_CONNECTIONS, "upstream_connections") \
+    X(L, TIER_CONNECTIONS, "tier_connections")         \
+    X(L, SUBSCRIPTIONS, "subscriptions")               \
     X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
     X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
 
@@ -183,6 +185,13 @@
     X(L, POLICY, "policy")      \
     X(L, US, "us")              \
     X(L, OPERATOR, "operator")
+#define METRIC_LIST_PLAY(X, L)   \
+    X(L, ACCEPTED, "accepted")   \
+    X(L, MISSING, "missing")     \
+    X(L, MALFORMED, "malformed") \
+    X(L, KID, "kid")             \
+    X(L, SIGNATURE, "signature") \
+    X(L, EXPIRED, "expired")
 #define METRIC_LIST_AUTH(X, L)   \
     X(L, OK, "ok")               \
     X(L, NAME, "name")           \
@@ -215,6 +224,7 @@
     L(ingest_close, INGEST_CLOSE, "reason") \
     L(fault, FAULT, "fault")                \
     L(media, MEDIA, "media")                \
+    L(play, PLAY, "result")                 \
     L(auth, AUTH, "result")
 
 /* clang-format off */
@@ -228,6 +238,7 @@
     M1(GAUGE, memory_bytes, BYTES, MEMORY, "Memory that counts against memory_limit_bytes, by what holds it.") \
     M0(GAUGE, memory_limit_bytes, BYTES, "The configured limit of memory_bytes in all.") \
     M1(COUNTER, upstream_requests, NONE, UPSTREAM, "Requests sent upstream, by class of answer.") \
+    M0(GAUGE, push_subscribers, NONE, "Subscriptions of edges that are served from here.") \
     M3(COUNTER, http_requests, NONE, PROTO, CODE, OBJECT, "Requests answered, by status code and kind of object.") \
     M0(COUNTER, http_response_bytes, BYTES, "Bytes of responses written to clients, with their framing.") \
     M0(HISTOGRAM, http_ttfb_seconds, SECONDS, "Time from the end of a request head to the first byte of its response.") \
@@ -236,6 +247,7 @@
     M1(COUNTER, http_closes, NONE, CLOSE, "Client connections closed, by the first reason.") \
     M1(COUNTER, http_streams_reset, NONE, RESET, "HTTP/2 streams that ended by RST_STREAM, by reason.") \
     M2(COUNTER, tls_handshakes, NONE, TLS, RESUMED, "TLS handshakes with clients that came to an end.") \
+    M1(COUNTER, play_auth, NONE, PLAY, "Requests for streams of signed applications, by what their token was good for.") \
     M0(GAUGE, ingest_connections, NONE, "Open RTMP connections.") \
     M0(GAUGE, ingest_publishers, NONE, "Of those, the ones that publish.") \
     M0(GAUGE, ingest_memory_bytes, BYTES, "Memory of RTMP connections, without TLS.") \
@@ -247,6 +259,7 @@
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
+    M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \
     M0(HISTOGRAM, loop_lag_seconds, SECONDS, "How late the tick of an event loop came, once a second: how long its turns are.") \

@@ -19,6 +19,7 @@
 #include "daemon/notify.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
+#include "daemon/purge.h"
 #include "daemon/streams.h"
 
 struct server {
@@ -154,6 +155,22 @@ static json_t *list(struct server *s)
 
 static json_t *streams(struct server *s) { return streams_list(&s->process); }
 
+static json_t *purge(struct server *s, const char *prefix)
+{
+    json_t *answer = purge_run(&s->process, prefix);
+
+    if (answer != NULL && json_is_true(json_object_get(answer, "ok"))) {
+        const struct log_ctx where = { NULL, "prefix",
+                                       json_string_value(json_object_get(answer, "prefix")), 0 };
+
+        log_note(
+            observe_log(&s->process),
+            LOG_CTX_INT(&where, "purged", json_integer_value(json_object_get(answer, "purged"))),
+            "daemon", "purged");
+    }
+    return answer;
+}
+
 static json_t *answer(void *arg, const char *command)
 {
     static const struct {
@@ -165,6 +182,8 @@ static json_t *answer(void *arg, const char *command)
                      { "status", status },
                      { "streams", streams } };
 
+    if (strncmp(command, "purge ", 6) == 0)
+        return purge(arg, command + 6);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(commands[i].name, command) == 0)
             return commands[i].run(arg);

@@ -1,35 +1,17 @@
 #include "daemon/streams.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "core/check.h"
 #include "core/clock.h"
+#include "daemon/census.h"
 #include "daemon/process.h"
 #include "edge/request.h"
 #include "origin/home.h"
 
 #define PATIENCE_US (500 * MS_US)
 #define EVERY_US (2 * SEC_US)
-
-struct census;
-struct question {
-    struct mail mail;
-    struct census *all;
-};
-
-/* On the heap, because a late letter may outlive who asked. */
-struct census {
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    int left;     /* letters without an answer; under lock, as the next */
-    json_t *list; /* NULL: nobody waits any more */
-    atomic_int refs;
-    struct question letter[];
-};
 
 struct streams {
     pthread_mutex_t lock;
@@ -38,74 +20,10 @@ struct streams {
     uint64_t due_us;
 };
 
-/* ---- asking the loops ---- */
-
-static void census_unref(struct census *c)
+static bool asked(struct loop *l, struct census_turn *t)
 {
-    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
-        return;
-    (void)pthread_cond_destroy(&c->done);
-    (void)pthread_mutex_destroy(&c->lock);
-    free(c);
-}
-
-static void asked(struct loop *l, struct mail *m)
-{
-    struct census *c = CONTAINER_OF(m, struct question, mail)->all;
-    json_t *mine = json_array();
-
-    home_loop_list(l, mine);
-    (void)pthread_mutex_lock(&c->lock);
-    if (c->list != NULL)
-        (void)json_array_extend(c->list, mine);
-    c->left--;
-    json_decref(mine); /* under the lock: what is in it is the asker's from here on */
-    (void)pthread_cond_signal(&c->done);
-    (void)pthread_mutex_unlock(&c->lock);
-    census_unref(c);
-}
-
-static struct census *census_new(int n)
-{
-    struct census *c = calloc(1, sizeof *c + (size_t)n * sizeof c->letter[0]);
-    pthread_condattr_t attr;
-
-    if (c == NULL)
-        return NULL;
-    c->list = json_array();
-    if (c->list == NULL) {
-        free(c);
-        return NULL;
-    }
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&c->done, &attr);
-    (void)pthread_condattr_destroy(&attr);
-    (void)pthread_mutex_init(&c->lock, NULL);
-    c->left = n;
-    atomic_init(&c->refs, n + 1);
-    return c;
-}
-
-/* The answers so far, at the latest when we have no more patience. */
-static json_t *census_wait(struct census *c, bool *whole)
-{
-    struct timespec until;
-    json_t *list;
-    int rc = 0;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)PATIENCE_US * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    (void)pthread_mutex_lock(&c->lock);
-    while (c->left > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&c->done, &c->lock, &until);
-    *whole = c->left == 0;
-    list = c->list;
-    c->list = NULL;
-    (void)pthread_mutex_unlock(&c->lock);
-    return list;
+    home_loop_list(l, t->list);
+    return true;
 }
 
 static int by_name(const void *a, const void *b)
@@ -137,18 +55,11 @@ static json_t *sorted(json_t *list)
 
 json_t *streams_list(struct process *p)
 {
-    struct census *c = census_new(p->loops_n);
-    json_t *list;
     bool whole;
+    json_t *list = census_take(p, asked, "", PATIENCE_US, &whole);
 
-    if (c == NULL)
+    if (list == NULL)
         return NULL;
-    for (int i = 0; i < p->loops_n; i++) {
-        c->letter[i] = (struct question){ .mail.deliver = asked, .all = c };
-        mailbox_post(&p->loop[i]->mailbox, &c->letter[i].mail);
-    }
-    list = census_wait(c, &whole);
-    census_unref(c);
     return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
                      "at_us", (json_int_t)clock_wall_us(), "streams", sorted(list));
 }

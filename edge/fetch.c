@@ -236,8 +236,16 @@ static void unlinked(void *ctx, struct loop *l, struct gobj *o)
         fill_end_now(fl);
 }
 
+static void evicted(void *ctx, struct loop *l, struct gobj *o, bool capacity)
+{
+    (void)ctx, (void)o;
+    metric_add(
+        &l->metrics->cache_evictions[capacity ? METRIC_EVICT_CAPACITY : METRIC_EVICT_EXPIRED], 1);
+}
+
 const struct store_ops fetch_ops = {
     .want = want,
     .refresh = refresh,
     .unlinked = unlinked,
+    .evicted = evicted,
 };

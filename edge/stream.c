@@ -126,6 +126,17 @@ static struct stream_shard *lock_stream(struct stream *st)
 
 /* --- any loop --- */
 
+bool stream_is_live_here(struct store *s, const char *name, size_t name_len)
+{
+    uint64_t hash = store_hash(s, name, name_len);
+    struct stream_shard *sh = lock(s, hash);
+    const struct stream *st = find_locked(sh, hash, name, name_len);
+    bool live = st != NULL && st->live && st->source == STREAM_HERE;
+
+    unlock(sh);
+    return live;
+}
+
 unsigned stream_home(const struct store *s, const char *name, size_t name_len)
 {
     return store_home(s, store_hash(s, name, name_len));
@@ -532,6 +543,17 @@ enum st stream_append(struct loop *l, struct stream *st, const char *rep, const 
     if (res == ST_OK)
         store_notify(r->open);
     return res;
+}
+
+bool stream_is_open(const struct stream *st, const char *rep, uint64_t *n, uint64_t *bytes)
+{
+    const struct rep *r = find_rep(st, rep, strlen(rep));
+
+    if (r == NULL || r->open == NULL)
+        return false;
+    *n = r->latest;
+    *bytes = gobj_now(r->open).published;
+    return true;
 }
 
 enum st stream_close(struct loop *l, struct stream *st, const char *rep)

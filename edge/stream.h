@@ -68,6 +68,8 @@ struct stream_answer stream_where(struct store *s, const char *name, size_t name
 /* Requests held for one stream, on all loops; false: that would be over max. */
 bool stream_hold_take(struct store *s, const char *name, size_t name_len, unsigned max);
 void stream_hold_return(struct store *s, const char *name, size_t name_len);
+/* It is on the air, and its segments are made in this process. */
+bool stream_is_live_here(struct store *s, const char *name, size_t name_len);
 unsigned stream_home(const struct store *s, const char *name, size_t name_len);
 size_t stream_count(struct store *s);
 
@@ -84,6 +86,8 @@ MUST_USE enum st stream_open(struct loop *l, struct stream *st, const char *rep,
                              const struct gobj_head *head);
 MUST_USE enum st stream_append(struct loop *l, struct stream *st, const char *rep, const void *p,
                                size_t n);
+/* What is being appended to: its number and how long it is by now. */
+bool stream_is_open(const struct stream *st, const char *rep, uint64_t *n, uint64_t *bytes);
 MUST_USE enum st stream_close(struct loop *l, struct stream *st, const char *rep);
 /* A whole object of the session: init segments. path is relative to /APP/STREAM/SESSION/. */
 MUST_USE enum st stream_object(struct loop *l, struct stream *st, const char *path,

@@ -357,10 +357,17 @@ static const struct {
     { "ingest: {listen: ['rtmp://127.0.0.1']}", "such as rtmp://127.0.0.1:1935" },
     { "ingest: {listen: ['rtmps://127.0.0.1:1']}", "rtmps needs a certificate" },
     { "ingest: {listen: ['rtmp://127.0.0.1:1', 'rtmp://127.0.0.1:1']}", "for the second time" },
+    { "origin: {listen: ['https://127.0.0.1:1']}", "https needs certificates: tls.tier" },
+    { "origin: {listen: ['http://0.0.0.0:1']}", "http is for loopback only" },
+    { "origin: {listen: ['http://127.0.0.1:1', '127.0.0.1:1']}", "for the second time" },
     { "ingest: {limits: {exempt: ['10.0.0.1/8']}}", "an address or network is wanted" },
     { "ingest: {limits: {exempt: ['host']}}", "an address or network is wanted" },
     { "secrets: {publish: {K1: {file: /k}}}", "a key is named with 1 to 16 of a-z 0-9" },
     { "secrets: {publish: {k1: {}}}", "secrets.publish.k1: file is missing" },
+    { "secrets: {play: {k1: {}}}", "secrets.play.k1: file is missing" },
+    { "apps: {live: {play: signed}}", "apps.live.play: signed needs a key in secrets.play" },
+    { "secrets: {play: {k1: {file: /k}}}\napps: {v: {play: signed, origin: 'http://s'}}",
+      "apps.v.play: tokens are for streams, not for an outside origin" },
     { "apps: {a: {publish: maybe}}", "none, open, local, signed" },
     { "apps: {a: {origin: 'ftp://h'}}", "apps.a.origin: the scheme is" },
     /* what only the whole can tell */
@@ -495,6 +502,7 @@ static void a_reload_tells_each_changed_key(void **state)
     assert_string_equal(all.text, "apps.vod.origin:  -> \"http://s:80\" (live)\n"
                                   "apps.vod.permanent_keys:  -> no (new-sessions)\n"
                                   "apps.vod.play:  -> open (live)\n"
+                                  "apps.vod.play_grace:  -> 12h (live)\n"
                                   "apps.vod.publish:  -> none (new-sessions)\n"
                                   "edge.listen: [] -> [\"http://[::1]:80\"] (live)\n"
                                   "node.id: \"a\" -> \"b\" (restart)\n"
