@@ -195,7 +195,7 @@ void access_put(struct request *r, enum metric_proto proto, bool tls, const char
     struct text t = { .p = buf, .cap = sizeof buf };
     struct log_line o;
 
-    if (a == NULL || r->admin || f->access_seen++ % a->sample != 0)
+    if (a == NULL || r->profile == FRONT_ADMIN || f->access_seen++ % a->sample != 0)
         return;
     log_line_begin(&o, a->json);
     put_word(&o, "peer", addr_text(&r->peer, peer));
