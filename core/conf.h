@@ -103,6 +103,8 @@ struct conf_edge_limits {
     uint32_t h2_forced_resets, h2_control_frames; /* per 10 s */
     uint32_t held_per_stream, held_per_address, pending_lookups;
     uint32_t upstream_connections; /* HTTP/1 connections per outside origin */
+    uint32_t subscriptions;
+    uint64_t linger_us;
 };
 
 struct conf_ingest_limits {
@@ -161,6 +163,7 @@ struct conf {
         size_t listen_n;
         const struct conf_url *upstream;
         size_t upstream_n;
+        enum conf_answer push;
         uint64_t cache_bytes;
         struct conf_edge_limits limits;
     } edge;

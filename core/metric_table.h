@@ -203,6 +203,8 @@
     X(L, EXPIRED, "expired")
 #define METRIC_LIST_MEDIA(X, L) X(L, AUDIO, "audio") X(L, VIDEO, "video") X(L, DATA, "data")
 
+#define METRIC_LIST_RESYNC(X, L) X(L, PARTIAL, "partial") X(L, FULL, "full")
+
 /*    enum metric_x, list, label name */
 #define METRIC_LABELS(L)                    \
     L(tier, TIER, "tier")                   \
@@ -220,6 +222,7 @@
     L(tls, TLS, "result")                   \
     L(resumed, RESUMED, "resumed")          \
     L(reload, RELOAD, "result")             \
+    L(resync, RESYNC, "kind")               \
     L(limit, LIMIT, "limit")                \
     L(ingest_close, INGEST_CLOSE, "reason") \
     L(fault, FAULT, "fault")                \
@@ -238,6 +241,9 @@
     M1(GAUGE, memory_bytes, BYTES, MEMORY, "Memory that counts against memory_limit_bytes, by what holds it.") \
     M0(GAUGE, memory_limit_bytes, BYTES, "The configured limit of memory_bytes in all.") \
     M1(COUNTER, upstream_requests, NONE, UPSTREAM, "Requests sent upstream, by class of answer.") \
+    M0(GAUGE, push_subscriptions, NONE, "Streams that are followed at an upstream.") \
+    M1(COUNTER, push_resync, NONE, RESYNC, "Subscriptions that broke off and went on where they were (partial), or were told everything again (full).") \
+    M0(HISTOGRAM, push_lag_seconds, SECONDS, "From an announcement or document at its home to its arrival here, by the home's clock.") \
     M0(GAUGE, push_subscribers, NONE, "Subscriptions of edges that are served from here.") \
     M3(COUNTER, http_requests, NONE, PROTO, CODE, OBJECT, "Requests answered, by status code and kind of object.") \
     M0(COUNTER, http_response_bytes, BYTES, "Bytes of responses written to clients, with their framing.") \
