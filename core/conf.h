@@ -107,6 +107,11 @@ struct conf_ingest_limits {
     size_t exempt_n;
 };
 
+struct conf_origin_limits {
+    uint32_t connections; /* between our machines */
+    uint32_t subscriptions;
+};
+
 struct conf {
     int magic;
     atomic_int refs;
@@ -162,7 +167,10 @@ struct conf {
         uint64_t chunk_us;
     } encode;
     struct {
+        const struct conf_url *listen;
+        size_t listen_n;
         uint64_t window_us;
+        struct conf_origin_limits limits;
     } origin;
     struct {
         const struct conf_secret *publish;

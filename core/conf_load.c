@@ -287,6 +287,14 @@ static void check_tls(struct load *l, const struct yaml_node *tls)
     }
 }
 
+static void check_twice(struct load *l, const struct yaml_node *e, const char *shown,
+                        const struct conf_url *v, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (strcmp(v[i].text, v[j].text) == 0 && !(v[i].port == 0 && v[i].path[0] == '\0'))
+            conf_complain(&l->r, e->pos, shown, "the same address for the second time");
+}
+
 static void check_listens(struct load *l, const struct yaml_node *at, const char *shown,
                           const struct conf_url *v, size_t n)
 {
@@ -294,13 +302,31 @@ static void check_listens(struct load *l, const struct yaml_node *at, const char
     const struct conf *c = l->c;
 
     for (size_t i = 0; i < n && e != NULL; i++, e = e->next) {
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(v[i].text, v[j].text) == 0 && !(v[i].port == 0 && v[i].path[0] == '\0'))
-                conf_complain(&l->r, e->pos, shown, "the same address for the second time");
+        check_twice(l, e, shown, v, i);
         if ((v[i].scheme == CONF_HTTPS || v[i].scheme == CONF_RTMPS) &&
             c->tls.default_.cert[0] == '\0' && c->tls.names_n == 0)
             conf_complain(&l->r, e->pos, shown, "%s needs a certificate: tls.default.cert",
                           conf_scheme_name(v[i].scheme));
+    }
+}
+
+/* Between our machines nothing goes in the clear, and nobody is let in without a certificate. */
+static void check_tier_listens(struct load *l, const struct yaml_node *at)
+{
+    const struct yaml_node *e = at != NULL ? at->first : NULL;
+    const struct conf *c = l->c;
+    const struct conf_url *v = c->origin.listen;
+
+    for (size_t i = 0; i < c->origin.listen_n && e != NULL; i++, e = e->next) {
+        struct addr host;
+
+        check_twice(l, e, "origin.listen", v, i);
+        if (v[i].scheme == CONF_HTTPS && c->tls.tier.cert[0] == '\0')
+            conf_complain(&l->r, e->pos, "origin.listen", "https needs certificates: tls.tier");
+        if (v[i].scheme == CONF_HTTP &&
+            (addr_parse(v[i].host, &host) != ST_OK || !addr_is_loopback(&host)))
+            conf_complain(&l->r, e->pos, "origin.listen",
+                          "http is for loopback only: between hosts https is needed");
     }
 }
 
@@ -365,6 +391,7 @@ static void check_whole(struct load *l, const struct yaml_node *root)
     check_listens(l, find(edge, "listen"), "edge.listen", c->edge.listen, c->edge.listen_n);
     check_listens(l, find(find(root, "ingest"), "listen"), "ingest.listen", c->ingest.listen,
                   c->ingest.listen_n);
+    check_tier_listens(l, find(find(root, "origin"), "listen"));
     if (at != NULL && c->edge.limits.memory_bytes != 0 &&
         c->edge.limits.memory_bytes < c->edge.cache_bytes)
         conf_complain(&l->r, at->pos, "edge.limits.memory", "less than edge.cache");

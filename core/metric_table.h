@@ -136,6 +136,8 @@
     X(L, OBJECT_BYTES, "object_bytes")                 \
     X(L, MEMORY, "memory")                             \
     X(L, UPSTREAM_CONNECTIONS, "upstream_connections") \
+    X(L, TIER_CONNECTIONS, "tier_connections")         \
+    X(L, SUBSCRIPTIONS, "subscriptions")               \
     X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
     X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
 
@@ -236,6 +238,7 @@
     M1(GAUGE, memory_bytes, BYTES, MEMORY, "Memory that counts against memory_limit_bytes, by what holds it.") \
     M0(GAUGE, memory_limit_bytes, BYTES, "The configured limit of memory_bytes in all.") \
     M1(COUNTER, upstream_requests, NONE, UPSTREAM, "Requests sent upstream, by class of answer.") \
+    M0(GAUGE, push_subscribers, NONE, "Subscriptions of edges that are served from here.") \
     M3(COUNTER, http_requests, NONE, PROTO, CODE, OBJECT, "Requests answered, by status code and kind of object.") \
     M0(COUNTER, http_response_bytes, BYTES, "Bytes of responses written to clients, with their framing.") \
     M0(HISTOGRAM, http_ttfb_seconds, SECONDS, "Time from the end of a request head to the first byte of its response.") \
@@ -257,6 +260,7 @@
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
+    M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \
     M0(HISTOGRAM, loop_lag_seconds, SECONDS, "How late the tick of an event loop came, once a second: how long its turns are.") \

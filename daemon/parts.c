@@ -17,6 +17,8 @@ const struct listen_section listen_sections[] = {
       &edge_user },
     { "ingest.listen", offsetof(struct conf, ingest.listen), offsetof(struct conf, ingest.listen_n),
       &rtmp_user },
+    { "origin.listen", offsetof(struct conf, origin.listen), offsetof(struct conf, origin.listen_n),
+      &tier_user },
     { NULL, 0, 0, NULL },
 };
 

@@ -16,6 +16,7 @@
 #include "daemon/box.h"
 #include "daemon/cmd.h"
 #include "daemon/listeners.h"
+#include "daemon/notify.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/purge.h"
@@ -273,6 +274,15 @@ static void serve(struct server *s)
     }
 }
 
+/* To whoever started us, if it wants to know. */
+static void tell(struct server *s, const char *state)
+{
+    struct err err = { .text = "" };
+
+    if (notify_tell(state, &err) != ST_OK)
+        log_warn(observe_log(&s->process), NULL, "daemon", "%s", err.text);
+}
+
 static struct conf *first_conf(const struct cmd_args *a)
 {
     struct conf *c = cmd_conf(a, stderr);
@@ -312,7 +322,9 @@ static int run(const struct cmd_args *a)
                      "daemon", "ready");
             if (s.file == NULL)
                 box_greet(&s.process, stdout);
+            tell(&s, "READY=1");
             serve(&s);
+            tell(&s, "STOPPING=1");
             process_stop(&s.process);
             rc = 0;
         } else if (s.file == NULL) {

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,10 @@
 
 enum { FRONT_MAGIC = 0x0f2047a1, FRONT_LOOP_MAGIC = 0x0f204710, CONN_MAGIC = 0x0c0220a1 };
 enum { LINGER_US = 2 * 1000 * 1000, FLUSH_IOV = 64 };
+/* The next viewer of a POP is not to pay for a handshake between us. A machine that is gone without
+ * a word is noticed by the kernel's probes. */
+#define TIER_IDLE_US (600 * SEC_US)
+enum { TIER_PROBE_AFTER_S = 15, TIER_PROBE_EVERY_S = 5, TIER_PROBES = 3 };
 
 /* --- the process's part --- */
 
@@ -93,6 +98,7 @@ void front_loop_stop(struct loop *l)
     http1_loop_fini(f);
     http2_loop_fini(f);
     tls_set_unref(&f->tls);
+    SSL_CTX_free(f->tier_tls);
     auth_keys_unref(&f->play_keys);
     token_memo_free(&f->tokens);
     viewers_free(&f->viewers);
@@ -109,6 +115,14 @@ void front_set_tls(struct loop *l, struct tls_set *set)
 
     tls_set_unref(&f->tls);
     f->tls = set;
+}
+
+void front_set_tier_tls(struct loop *l, SSL_CTX *ctx)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    SSL_CTX_free(f->tier_tls);
+    f->tier_tls = ctx;
 }
 
 void front_set_play_keys(struct loop *l, struct auth_keys *keys)
@@ -204,7 +218,7 @@ static uint64_t phase_limit_us(const struct conn *c)
     case CONN_HEAD:
         return lim->head_timeout_us;
     case CONN_IDLE:
-        return lim->keepalive_us;
+        return c->profile == FRONT_TIER ? TIER_IDLE_US : lim->keepalive_us;
     case CONN_BUSY:
         return look_us(c, lim);
     case CONN_LINGER:
@@ -241,6 +255,11 @@ static void free_conn(struct grave *g)
     free(c);
 }
 
+static _Atomic uint64_t *counted_as(const struct front_loop *f, enum front_profile profile)
+{
+    return profile == FRONT_TIER ? &f->front->tier_connections : &f->front->connections;
+}
+
 void conn_close(struct conn *c, enum metric_close why)
 {
     struct front_loop *f = c->f;
@@ -263,7 +282,7 @@ void conn_close(struct conn *c, enum metric_close why)
     if (c->next != NULL)
         c->next->prevp = c->prevp;
     f->n_conns--;
-    (void)atomic_fetch_sub_explicit(&f->front->connections, 1, memory_order_relaxed);
+    (void)atomic_fetch_sub_explicit(counted_as(f, c->profile), 1, memory_order_relaxed);
     if (c->counted_address)
         addr_count_return(f->front->per_address, &c->peer);
     loop_bury(f->loop, &c->grave, free_conn);
@@ -331,8 +350,7 @@ static bool evict_slow_reader(struct conn *c)
     }
     if (now_us - c->window_us < lim->slow_window_us)
         return false;
-    if ((c->moved_bytes - c->window_bytes) * SEC_US <
-        lim->slow_rate_bytes_s * (now_us - c->window_us)) {
+    if ((c->moved_bytes - c->window_bytes) * SEC_US < conn_slow_rate(c) * (now_us - c->window_us)) {
         conn_close(c, METRIC_CLOSE_SLOW_READER);
         return true;
     }
@@ -440,7 +458,9 @@ static void first_bytes(struct conn *c)
     got += c->torn;
     size_t look = got < 4 ? got : 4;
     if (memcmp(c->f->read_buf, preface, look) != 0) {
-        if (speak(c, CONN_HTTP1))
+        if (c->profile == FRONT_TIER)
+            conn_close(c, METRIC_CLOSE_BAD_REQUEST);
+        else if (speak(c, CONN_HTTP1))
             http1_input(c, c->f->read_buf, got);
     } else if (look < 4) {
         c->torn = (uint8_t)got;
@@ -456,7 +476,13 @@ static void opened(struct conn *c)
             &metrics_of(c)->tls_handshakes[METRIC_TLS_OK][io_resumed(&c->io) ? METRIC_RESUMED_YES
                                                                              : METRIC_RESUMED_NO],
             1);
-        if (!speak(c, strcmp(io_alpn(&c->io), "h2") == 0 ? CONN_HTTP2 : CONN_HTTP1))
+        bool h2 = strcmp(io_alpn(&c->io), "h2") == 0;
+
+        if (!h2 && c->profile == FRONT_TIER) {
+            conn_close(c, METRIC_CLOSE_BAD_REQUEST);
+            return;
+        }
+        if (!speak(c, h2 ? CONN_HTTP2 : CONN_HTTP1))
             return;
     }
     conn_become(c, CONN_HEAD);
@@ -497,14 +523,21 @@ static void refuse(struct front_loop *f, int fd, enum metric_limit which)
     (void)close(fd);
 }
 
-static bool admit(struct front_loop *f, int fd, const struct addr *peer, bool admin,
+static bool admit(struct front_loop *f, int fd, const struct addr *peer, enum front_profile profile,
                   bool *counted_address)
 {
     const struct conf_edge_limits *lim = front_limits(f);
 
     *counted_address = false;
-    if (admin)
+    if (profile == FRONT_ADMIN)
         return true; /* operators must get in when it is full */
+    if (profile == FRONT_TIER) {
+        if (atomic_load_explicit(&f->front->tier_connections, memory_order_relaxed) <
+            f->loop->conf->origin.limits.connections)
+            return true;
+        refuse(f, fd, METRIC_LIMIT_TIER_CONNECTIONS);
+        return false;
+    }
     if (front_connections(f->front) >= lim->connections) {
         refuse(f, fd, METRIC_LIMIT_CONNECTIONS);
         return false;
@@ -518,19 +551,39 @@ static bool admit(struct front_loop *f, int fd, const struct addr *peer, bool ad
     return *counted_address = true;
 }
 
+/* What the profile serves with; NULL: it has no certificate (any more). */
+static SSL_CTX *ctx_of(const struct front_loop *f, enum front_profile profile)
+{
+    if (profile == FRONT_TIER)
+        return f->tier_tls;
+    return f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+}
+
+static void set_options(int fd, enum front_profile profile)
+{
+    int one = 1, after = TIER_PROBE_AFTER_S, every = TIER_PROBE_EVERY_S, probes = TIER_PROBES;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (profile != FRONT_TIER)
+        return;
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &after, sizeof after);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
 {
     struct front_listener *fln = CONTAINER_OF(ln, struct front_listener, ln);
     struct front_loop *f = fln->f;
     struct addr who = addr_of((const struct sockaddr *)peer);
-    bool admin = fln->profile == FRONT_ADMIN, counted_address;
+    bool counted_address;
     struct conn *c;
-    int one = 1;
 
-    if (!admit(f, fd, &who, admin, &counted_address))
+    if (!admit(f, fd, &who, fln->profile, &counted_address))
         return;
     c = calloc(1, sizeof *c);
-    SSL_CTX *ctx = fln->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+    SSL_CTX *ctx = fln->tls ? ctx_of(f, fln->profile) : NULL;
     if (c == NULL || (fln->tls && ctx == NULL)) {
         free(c);
         (void)close(fd);
@@ -538,11 +591,11 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
             addr_count_return(f->front->per_address, &who);
         return;
     }
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    set_options(fd, fln->profile);
     OBJ_INIT(c, CONN_MAGIC);
     c->f = f;
     c->peer = who;
-    c->admin = admin;
+    c->profile = fln->profile;
     c->counted_address = counted_address;
     c->tls = fln->tls;
     c->timer.fire = on_timer;
@@ -558,7 +611,7 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
         c->next->prevp = &c->next;
     f->conns = c;
     f->n_conns++;
-    (void)atomic_fetch_add_explicit(&f->front->connections, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(counted_as(f, c->profile), 1, memory_order_relaxed);
     c->phase = fln->tls ? CONN_HANDSHAKE : CONN_HEAD;
     count_gauge(c, true);
     conn_become(c, c->phase);

@@ -263,7 +263,7 @@ static void begin(struct conn *c)
         h->close_why = METRIC_CLOSE_REQUEST_LIMIT;
     }
     ex->active = true;
-    request_init(&ex->req, c->f, &ops, &c->peer, c->admin);
+    request_init(&ex->req, c->f, &ops, &c->peer, c->profile);
     request_begin(&ex->req, &ex->head);
 }
 

@@ -46,7 +46,7 @@ static void decide(struct request *r);
 static void look_up(struct request *r);
 
 void request_init(struct request *r, struct front_loop *f, const struct request_ops *ops,
-                  const struct addr *peer, bool admin)
+                  const struct addr *peer, enum front_profile profile)
 {
     /* not memset: the two buffers at the end are large and need no clearing */
     memset(r, 0, offsetof(struct request, spelling));
@@ -54,7 +54,7 @@ void request_init(struct request *r, struct front_loop *f, const struct request_
     r->front = f;
     r->ops = ops;
     r->peer = *peer;
-    r->admin = admin;
+    r->profile = profile;
     r->begun_us = loop_now(f->loop);
     r->waiter.wake = on_wake;
     r->object = METRIC_OBJECT_OTHER;
@@ -66,13 +66,19 @@ static size_t stream_name_len(const struct request *r)
     return r->target.app.n + 1 + r->target.stream.n;
 }
 
+/* 0: no limit. Behind a POP's address are all its viewers. */
+static unsigned held_per_address(const struct request *r)
+{
+    return r->profile == FRONT_TIER ? 0 : front_limits(r->front)->held_per_address;
+}
+
 static void stop_holding(struct request *r)
 {
     if (!r->holding)
         return;
     r->holding = false;
     stream_hold_return(r->front->store, r->key + 1, stream_name_len(r));
-    if (front_limits(r->front)->held_per_address > 0)
+    if (held_per_address(r) > 0)
         addr_count_return(r->front->front->held_per_address, &r->peer);
 }
 
@@ -437,14 +443,14 @@ static bool start_holding(struct request *r, const char *name, size_t len)
     const struct conf_edge_limits *lim = front_limits(r->front);
     struct metrics *m = r->front->loop->metrics;
 
-    if (lim->held_per_address > 0 &&
-        !addr_count_take(r->front->front->held_per_address, &r->peer, lim->held_per_address)) {
+    if (held_per_address(r) > 0 &&
+        !addr_count_take(r->front->front->held_per_address, &r->peer, held_per_address(r))) {
         metric_add(&m->limit_hits[METRIC_LIMIT_HELD_PER_ADDRESS], 1);
         answer_error(r, 503);
         return false;
     }
     if (!stream_hold_take(r->front->store, name, len, lim->held_per_stream)) {
-        if (lim->held_per_address > 0)
+        if (held_per_address(r) > 0)
             addr_count_return(r->front->front->held_per_address, &r->peer);
         metric_add(&m->limit_hits[METRIC_LIMIT_HELD_PER_STREAM], 1);
         answer_error(r, 503);
@@ -470,6 +476,10 @@ static bool native_miss(struct request *r, enum store_miss *miss)
     r->home = a.home;
     *miss = a.source == STREAM_HERE || r->front->loop->conf->edge.upstream_n == 0 ? STORE_NONE
                                                                                   : STORE_FETCH;
+    if (r->profile == FRONT_TIER && a.source != STREAM_HERE) {
+        answer_error(r, 404); /* whoever asks goes on to the next upstream by himself */
+        return false;
+    }
     if (t->kind != TARGET_SEGMENT)
         return true;
     switch (a.where) {
@@ -551,7 +561,7 @@ static void look_up(struct request *r)
     enum store_miss miss = STORE_FETCH;
     enum gobj_kind kind = GOBJ_OUTSIDE;
 
-    if (v != NULL && use_hit(r, v))
+    if (v != NULL && r->profile != FRONT_TIER && use_hit(r, v))
         return;
     if (t->stream.p == NULL || r->object == METRIC_OBJECT_PROXY) {
         r->home = store_home(r->front->store, r->hash);
@@ -607,8 +617,8 @@ static bool may_play(struct request *r, const struct conf_app *app)
     uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
     enum metric_play why;
 
-    if (app->play == CONF_PLAY_OPEN)
-        return true; /* whatever token there is */
+    if (app->play == CONF_PLAY_OPEN || r->profile == FRONT_TIER)
+        return true; /* whatever token there is; an edge of ours has checked its own players' */
     if (f->tokens == NULL && t->token.p != NULL)
         f->tokens = token_memo_new();
     why = token_check(f->tokens, f->play_keys, t->token, t->app, t->stream, now_s,
@@ -624,7 +634,7 @@ static void route(struct request *r)
     const struct target *t = &r->target;
     const struct conf_app *app;
 
-    if (r->admin) {
+    if (r->profile == FRONT_ADMIN) {
         answer_admin(r);
         return;
     }
@@ -633,10 +643,15 @@ static void route(struct request *r)
         answer_time(r);
         return;
     }
-    if (t->kind == TARGET_RESERVED && t->token.p == NULL && answer_watch(r))
+    if (t->kind == TARGET_RESERVED && t->token.p == NULL && r->profile == FRONT_EDGE &&
+        answer_watch(r))
         return;
     if (t->app.p == NULL || t->kind == TARGET_TIER || t->kind == TARGET_RESERVED ||
         (app = find_app(r->front->loop->conf, t->app)) == NULL) {
+        answer_error(r, 404);
+        return;
+    }
+    if (r->profile == FRONT_TIER && (t->kind == TARGET_WATCH || app->origin.text[0] != '\0')) {
         answer_error(r, 404);
         return;
     }

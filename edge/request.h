@@ -24,6 +24,7 @@
 #include "core/metric.h"
 #include "core/own.h"
 #include "core/timer.h"
+#include "edge/front.h"
 #include "edge/http_head.h"
 #include "edge/range.h"
 #include "edge/target.h"
@@ -69,9 +70,9 @@ struct request {
     const struct request_ops *ops;
     const struct http_head *head; /* borrowed */
     struct addr peer;
-    bool admin;         /* it came in on the admin port */
-    bool wait_complete; /* HTTP/1.0: no chunks, so the length must be known */
-    uint8_t asked;      /* how often the object went away under us */
+    enum front_profile profile; /* of the listener it came in on */
+    bool wait_complete;         /* HTTP/1.0: no chunks, so the length must be known */
+    uint8_t asked;              /* how often the object went away under us */
     enum metric_cache result;
     enum metric_object object; /* for the metrics */
     uint64_t begun_us, answered_us;
@@ -98,7 +99,7 @@ struct request {
 };
 
 void request_init(struct request *r, struct front_loop *f, const struct request_ops *ops,
-                  const struct addr *peer, bool admin);
+                  const struct addr *peer, enum front_profile profile);
 void request_fini(struct request *r); /* no more ops */
 
 /* head NULL: nothing could be read, answer `refusal`. Calls ops->ready(), now or later. */

@@ -545,6 +545,17 @@ enum st stream_append(struct loop *l, struct stream *st, const char *rep, const 
     return res;
 }
 
+bool stream_is_open(const struct stream *st, const char *rep, uint64_t *n, uint64_t *bytes)
+{
+    const struct rep *r = find_rep(st, rep, strlen(rep));
+
+    if (r == NULL || r->open == NULL)
+        return false;
+    *n = r->latest;
+    *bytes = gobj_now(r->open).published;
+    return true;
+}
+
 enum st stream_close(struct loop *l, struct stream *st, const char *rep)
 {
     struct rep *r = rep_of(st, rep);

@@ -86,6 +86,8 @@ MUST_USE enum st stream_open(struct loop *l, struct stream *st, const char *rep,
                              const struct gobj_head *head);
 MUST_USE enum st stream_append(struct loop *l, struct stream *st, const char *rep, const void *p,
                                size_t n);
+/* What is being appended to: its number and how long it is by now. */
+bool stream_is_open(const struct stream *st, const char *rep, uint64_t *n, uint64_t *bytes);
 MUST_USE enum st stream_close(struct loop *l, struct stream *st, const char *rep);
 /* A whole object of the session: init segments. path is relative to /APP/STREAM/SESSION/. */
 MUST_USE enum st stream_object(struct loop *l, struct stream *st, const char *path,

@@ -48,7 +48,16 @@ static void mint_id(char id[STREAM_SESSION_LEN + 1])
     id[STREAM_SESSION_LEN] = '\0';
 }
 
-struct session *session_new(struct home_loop *hl, const char *name)
+static void go_on_from(struct session *s, const struct ticket *t)
+{
+    memcpy(s->id, t->session, sizeof s->id);
+    s->epoch = t->epoch;
+    s->ast_s = t->ast_s;
+    s->k = t->k + TICKET_K_STEP;
+    s->next_number = t->high;
+}
+
+struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket)
 {
     struct spool_limits lim = { .bytes = 64 << 20, .ms = 8000 };
     struct session *s;
@@ -59,7 +68,10 @@ struct session *session_new(struct home_loop *hl, const char *name)
     s->hl = hl;
     s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
-    mint_id(s->id);
+    if (ticket != NULL)
+        go_on_from(s, ticket);
+    else
+        mint_id(s->id);
     s->window_us = (int64_t)hl->loop->conf->origin.window_us;
     anchor_init(&s->anchor);
     spool_init(&s->spool, &lim);
@@ -103,6 +115,7 @@ void session_free_now(struct session *s)
     exchange_cancel(&s->x);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
+    hub_close(&s->channel);
     if (s->stream != NULL)
         stream_forget(l, s->stream);
     *s->prevp = s->next;
@@ -116,20 +129,31 @@ void session_free_now(struct session *s)
 }
 
 /* The last letter has come home. */
-bool session_letter_came(struct session *s)
+bool session_letter_came(struct loop *l, struct session *s)
 {
     if (!s->gone)
         return false;
     if (!s->job_busy && !s->render_posted)
-        loop_bury(loop_of(s), &s->grave, free_session);
+        loop_bury(l, &s->grave, free_session);
     return true;
 }
 
 /* --- publishers --- */
 
-void session_arrive(struct session *s, struct door *d)
+void session_ticket(const struct session *s, struct ticket *out)
 {
-    (void)d;
+    uint64_t used = s->next_number + TICKET_RESERVE;
+
+    *out = (struct ticket){ .epoch = s->epoch,
+                            .ast_s = s->ast_s,
+                            .k = s->k,
+                            .high = used > s->disk_high ? used : s->disk_high };
+    memcpy(out->session, s->id, sizeof out->session);
+}
+
+void session_arrive(struct session *s)
+{
+    session_tell(s, true);
     s->left_us = 0;
     s->cut = true;
     s->paused = false;
@@ -146,11 +170,12 @@ static void end_session(struct session *s)
     s->phase = SESSION_ENDED;
     log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the broadcast has ended");
+    session_record_remove(s);
     timer_cancel(l, &s->timer);
     timer_set(l, &s->timer, loop_now(l) + LINGER_US);
     if (exchange_is_on(&s->x))
         exchange_more(&s->x); /* the end goes up; the rest comes down */
-    else if (s->ast_s == 0)
+    else if (!s->timed)
         session_over(s);
     /* else the exchange that is about to begin is the last one */
 }
@@ -164,6 +189,7 @@ void session_over(struct session *s)
     if (s->stream != NULL) {
         session_render_now(s);
         stream_end(loop_of(s), s->stream);
+        hub_end(s->channel);
     }
 }
 
@@ -173,6 +199,7 @@ void session_leave(struct session *s, struct door *d, bool ended)
 
     (void)d;
     s->left_us = loop_now(l);
+    session_tell(s, false);
     if (ended)
         end_session(s);
     else
@@ -202,6 +229,8 @@ static void on_timer(struct loop *l, struct timer *t)
         end_session(s);
         return;
     }
+    if (s->door != NULL)
+        session_record_touch(s);
     timer_set(l, t,
               s->left_us != 0 ? s->left_us + window_us(s)
               : s->stalled    ? now_us + STALL_US
@@ -216,10 +245,11 @@ static void join_times(struct session *s, const struct flv_tag *tag, int64_t arr
 {
     int64_t door_ms = flv_unwrap(0, tag->ts_ms);
 
-    if (s->ast_s == 0) {
+    if (!s->timed) {
+        s->timed = true;
         s->shift_ms = -door_ms;
-        /* a whole second, at least two before the first frame */
-        s->ast_s = arrival_us / (int64_t)SEC_US - 2;
+        if (s->ast_s == 0) /* a whole second, at least two before the first frame */
+            s->ast_s = arrival_us / (int64_t)SEC_US - 2;
         return;
     }
     int64_t wall_ms = (arrival_us - s->last_arrival_us) / 1000;
@@ -310,6 +340,6 @@ void session_more(struct session *s)
 {
     if (exchange_is_on(&s->x))
         exchange_more(&s->x);
-    else if (!s->over && !timer_is_set(&s->retry) && s->ast_s != 0)
+    else if (!s->over && !timer_is_set(&s->retry) && s->timed)
         session_start_exchange(s);
 }

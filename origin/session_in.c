@@ -142,6 +142,7 @@ static void fail(struct session *s, enum door_why why)
     if (s->door != NULL)
         door_close_by_home(s->door, why);
     s->phase = SESSION_ENDED;
+    session_record_remove(s);
     timer_cancel(loop_of(s), &s->retry);
     session_over(s);
     timer_set(loop_of(s), &s->timer, loop_now(loop_of(s)) + SEC_US);

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed"
 class Box:
     """All in one process, and where its doors are."""
 
-    def __init__(self, launch, short_dir, workers=1, name="a", more=""):
+    def __init__(self, launch, short_dir, workers=1, name="a", more="",
+                 apps="live: {publish: open}"):  # fmt: skip
         self.freshet = launch(
             make_certificate(short_dir)
             + f"state_dir: {short_dir}/{name}-state\n"
@@ -30,7 +31,7 @@ class Box:
             + 'ingest: {listen: ["rtmp://127.0.0.1:0", "rtmps://127.0.0.1:0"]}\n'
             + f"encode: {{workers: {workers}}}\n"
             + 'edge: {listen: ["http://127.0.0.1:0", "https://127.0.0.1:0"]}\n'
-            + "apps: {live: {publish: open}}\n"
+            + f"apps: {{{apps}}}\n"
             + more,
             name,
         ).wait_ready()
