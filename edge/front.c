@@ -163,7 +163,8 @@ static void see_viewer(struct conn *c, const struct request *r)
     const struct target *t = &r->target;
     int status = r->answer.status;
 
-    if ((t->kind != TARGET_MANIFEST && t->kind != TARGET_MASTER && t->kind != TARGET_PLAYLIST &&
+    if (r->profile != FRONT_EDGE ||
+        (t->kind != TARGET_MANIFEST && t->kind != TARGET_MASTER && t->kind != TARGET_PLAYLIST &&
          t->kind != TARGET_SEGMENT) ||
         r->object == METRIC_OBJECT_PROXY || r->answer.head == NULL ||
         (status != 200 && status != 206 && status != 304))
@@ -178,7 +179,7 @@ void front_count_answer(struct conn *c, struct request *r, enum metric_proto pro
     metric_add(&m->http_requests[proto][metric_code_of(r->answer.status)][r->object], 1);
     metric_observe(&m->http_ttfb_seconds, loop_now(r->front->loop) - r->begun_us);
     if (request_used_store(r))
-        metric_add(&m->cache_requests[METRIC_TIER_EDGE][r->result], 1);
+        metric_add(&m->cache_requests[request_tier(r)][r->result], 1);
     see_viewer(c, r);
 }
 

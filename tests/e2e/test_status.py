@@ -12,9 +12,12 @@ def on_air(launch, short_dir):
         QUIET + f"state_dir: {short_dir}/state\n"
         'ingest: {listen: ["rtmp://127.0.0.1:0"]}\n'
         'edge: {listen: ["127.0.0.1:0"]}\n'
+        'origin: {listen: ["http://127.0.0.1:0"]}\n'
+        f"log: {{access: {short_dir}/access.log}}\n"
         "encode: {workers: 1}\n"
         "apps: {live: {publish: open}}\n"
     ).wait_ready()
+    f.access = short_dir / "access.log"
     (f.edge,), (ingest,) = f.urls("edge.listen"), f.urls("ingest.listen")
     publisher = Publisher(f"{ingest}/live/cam")
     f.mpd = wait_mpd(
@@ -66,11 +69,16 @@ def test_viewers_are_connections_that_watch(on_air):
 
 def test_a_stream_that_is_made_elsewhere_is_listed_where_it_is_watched(on_air, launch):
     f = on_air
+    (tier,) = f.urls("origin.listen")
     pop = launch(
-        QUIET + 'edge: {listen: ["127.0.0.1:0"], upstream: ["' + f.edge + '"]}\napps: {live: {}}\n',
+        QUIET + f'edge: {{listen: ["127.0.0.1:0"], upstream: ["{tier}"]}}\napps: {{live: {{}}}}\n',
         "pop",
     ).wait_ready()
     (edge,) = pop.urls("edge.listen")
+    wait_for(lambda: viewers(f) == 0)
+    name = "freshet_cache_requests_total"
+    assert metric(f, name, tier="edge", result="hit") > 0
+    assert metric(f, name, tier="origin", result="hit") == 0
     with Wire(edge) as w:
         w.get("/live/cam/manifest.mpd")
         assert w.answer()[0] == 200
@@ -78,4 +86,14 @@ def test_a_stream_that_is_made_elsewhere_is_listed_where_it_is_watched(on_air, l
             ("live/cam", "elsewhere", 1)
         ]
         assert "elsewhere" in pop.cli("streams").stdout
+        # who asks there is no viewer, and is told apart
+        rep = f.mpd.reps()[0][2]
+        for _ in range(2):
+            w.get(rep.url(rep.closed()[-1][0]).removeprefix(f.edge))
+            assert w.answer()[0] == 200
+        assert metric(f, name, tier="origin", result="hit") > 0
+        assert metric(pop, name, tier="edge", result="miss") > 0
+        assert metric(pop, name, tier="origin", result="miss") == 0
+        assert viewers(f) == 0
+        assert " tier=origin proto=h2 " in f.access.read_text()
     wait_for(lambda: pop.ask("streams")["streams"] == [])
