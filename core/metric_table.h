@@ -250,6 +250,7 @@
     M0(HISTOGRAM, http_ttfb_seconds, SECONDS, "Time from the end of a request head to the first byte of its response.") \
     M2(GAUGE, http_connections, NONE, PROTO, CONN, "Open client connections; active ones have a request in hand.") \
     M1(COUNTER, http_connections_opened, NONE, PROTO, "Client connections accepted, by the protocol they came to speak.") \
+    M0(GAUGE, viewers, NONE, "Connections over which a manifest or a segment of a stream was answered in the last ten seconds.") \
     M1(COUNTER, http_closes, NONE, CLOSE, "Client connections closed, by the first reason.") \
     M1(COUNTER, http_streams_reset, NONE, RESET, "HTTP/2 streams that ended by RST_STREAM, by reason.") \
     M2(COUNTER, tls_handshakes, NONE, TLS, RESUMED, "TLS handshakes with clients that came to an end.") \

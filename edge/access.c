@@ -199,6 +199,7 @@ void access_put(struct request *r, enum metric_proto proto, bool tls, const char
         return;
     log_line_begin(&o, a->json);
     put_word(&o, "peer", addr_text(&r->peer, peer));
+    put_word(&o, "tier", metric_label_text(METRIC_LABEL_TIER, request_tier(r)));
     put_word(&o, "proto", metric_label_text(METRIC_LABEL_PROTO, proto));
     put_word(&o, "tls", tls ? "yes" : "no");
     put_word(&o, "method", method_of(r));

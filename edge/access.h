@@ -1,8 +1,8 @@
 /* edge/access.h - one line per request, for whoever wants them
  *
  * Purpose   a line when a request is over, whatever became of it:
- *               2026-03-01T12:00:00.123Z peer=192.0.2.7 proto=h2 tls=yes method=GET
- *               path=/live/show/manifest.mpd status=200 bytes=1532 ttfb_us=41 duration_us=120
+ *               2026-03-01T12:00:00.123Z peer=192.0.2.7 tier=edge proto=h2 tls=yes
+ *               method=GET path=/live/show/manifest.mpd status=200 bytes=1532 ttfb_us=41 duration_us=120
  *               cache=hit close=done cmcd=bl%3D2100
  *           or the same as one JSON object (doc/ACCESS_LOG.md says what each field is).
  *           Requests to the admin port are left out.

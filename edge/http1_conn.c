@@ -218,7 +218,7 @@ static void on_ready(struct request *r)
 {
     struct conn *c = CONTAINER_OF(r, struct http1_ex, req)->c;
 
-    front_count_answer(r, METRIC_PROTO_H1);
+    front_count_answer(c, r, METRIC_PROTO_H1);
     if (put_head(c, r) != ST_OK) {
         conn_close(c, METRIC_CLOSE_MEMORY);
         return;

@@ -258,7 +258,7 @@ static void on_ready(struct request *r)
     size_t n = answer_h2(c->f, r, nv, scratch);
     bool body = !r->answer.no_body && r->answer.length != 0;
 
-    front_count_answer(r, METRIC_PROTO_H2);
+    front_count_answer(c, r, METRIC_PROTO_H2);
     h2_priority(c->h2->h2, ex->id, urgency_of(r), false);
     ex->body = (struct h2_body){ .avail = body_avail, .take = body_take };
     if (h2_respond(c->h2->h2, ex->id, nv, n, body ? &ex->body : NULL) != ST_OK)

@@ -107,6 +107,11 @@ void request_begin(struct request *r, const struct http_head *head);
 
 /* The next bytes of the body, at most max: OK with *n > 0 or *last; MORE: ops->more() will come. */
 MUST_USE enum st request_avail(struct request *r, size_t max, size_t *n, bool *last);
+/* For the metrics: which of our faces was asked. */
+static inline enum metric_tier request_tier(const struct request *r)
+{
+    return r->profile == FRONT_TIER ? METRIC_TIER_ORIGIN : METRIC_TIER_EDGE;
+}
 /* Whether the answer comes from the index; then r->result says how. */
 static inline bool request_used_store(const struct request *r)
 {
