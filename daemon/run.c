@@ -111,8 +111,6 @@ static json_t *reload(struct server *s)
 
 /* ---- the admin socket ---- */
 
-static json_t *status(struct server *s) { return streams_status(&s->process); }
-
 static json_t *dump(struct server *s)
 {
     char *text = NULL;
@@ -168,11 +166,9 @@ static json_t *answer(void *arg, const char *command)
     static const struct {
         const char *name;
         json_t *(*run)(struct server *s);
-    } commands[] = { { "dump", dump },
-                     { "listeners", list },
-                     { "reload", reload },
-                     { "status", status },
-                     { "streams", streams } };
+    } commands[] = {
+        { "dump", dump }, { "listeners", list }, { "reload", reload }, { "streams", streams }
+    };
 
     if (strncmp(command, "purge ", 6) == 0)
         return purge(arg, command + 6);

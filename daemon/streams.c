@@ -123,18 +123,6 @@ json_t *streams_list(struct process *p)
     return list;
 }
 
-json_t *streams_status(struct process *p)
-{
-    bool whole;
-    json_t *seen = census_take(p, asked, "", PATIENCE_US, &whole), *status;
-
-    if (seen == NULL)
-        return NULL;
-    status = status_json(p, seen, whole);
-    json_decref(seen);
-    return status;
-}
-
 /* ---- the part ---- */
 
 static enum st loop_start(struct process *p, void **mine, struct loop *l, struct err *err)

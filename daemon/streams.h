@@ -23,7 +23,6 @@ extern const struct part streams_part;
 
 /* {"ok", "node", "whole", "at_us", "streams": [...]} */
 json_t *streams_list(struct process *p);
-json_t *streams_status(struct process *p); /* daemon/status.h */
 
 /* The same as text, at most some seconds old; NULL: no memory, or too early. */
 struct blob *streams_page(const struct process *p);
