@@ -79,6 +79,8 @@ static enum metric_ingest_close close_of(enum door_why why)
         return METRIC_INGEST_CLOSE_REPLACED;
     case DOOR_EXPIRED:
         return METRIC_INGEST_CLOSE_AUTH;
+    case DOOR_BUSY:
+        return METRIC_INGEST_CLOSE_BUSY;
     case DOOR_NO_WORKER:
     case DOOR_REFUSED:
     case DOOR_LIMIT:

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "daemon/census.h"
 #include "daemon/process.h"
+#include "edge/front.h"
 #include "edge/request.h"
 #include "origin/home.h"
 
@@ -20,10 +21,55 @@ struct streams {
     uint64_t due_us;
 };
 
+static void add_watched(void *arg, const char *name, unsigned n)
+{
+    (void)json_array_append_new(arg, json_pack("{s:s, s:i}", "watched", name, "viewers", (int)n));
+}
+
+/* The sessions of this loop, and what is watched through it, wherever its home is. */
 static bool asked(struct loop *l, struct census_turn *t)
 {
     home_loop_list(l, t->list);
+    if (l->slot[LOOP_FRONT] != NULL)
+        front_each_watched(l, add_watched, t->list);
     return true;
+}
+
+/* One entry per stream: those whose home is here, and those that are only watched here. The viewers
+ * of all loops are added up. */
+static json_t *merged(json_t *list)
+{
+    json_t *by_key = json_object(), *out = json_array(), *one;
+    size_t i;
+
+    json_array_foreach(list, i, one)
+    {
+        if (json_object_get(one, "watched") != NULL)
+            continue;
+        (void)json_object_set_new(one, "viewers", json_integer(0));
+        (void)json_object_set(by_key, json_string_value(json_object_get(one, "name")), one);
+        (void)json_array_append(out, one);
+    }
+    json_array_foreach(list, i, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "watched"));
+        json_t *stream;
+
+        if (name == NULL)
+            continue;
+        if ((stream = json_object_get(by_key, name)) == NULL) {
+            stream = json_pack("{s:s, s:s, s:i}", "name", name, "state", "elsewhere", "viewers", 0);
+            (void)json_object_set(by_key, name, stream);
+            (void)json_array_append_new(out, stream);
+        }
+        (void)json_object_set_new(
+            stream, "viewers",
+            json_integer(json_integer_value(json_object_get(stream, "viewers")) +
+                         json_integer_value(json_object_get(one, "viewers"))));
+    }
+    json_decref(by_key);
+    json_decref(list);
+    return out;
 }
 
 static int by_name(const void *a, const void *b)
@@ -61,7 +107,7 @@ json_t *streams_list(struct process *p)
     if (list == NULL)
         return NULL;
     return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
-                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(list));
+                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(merged(list)));
 }
 
 /* ---- the part ---- */

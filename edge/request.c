@@ -107,6 +107,7 @@ static void answered(struct request *r)
 {
     CHECK(r->phase != REQUEST_ANSWERED);
     r->phase = REQUEST_ANSWERED;
+    r->answered_us = loop_now(r->front->loop);
     timer_cancel(r->front->loop, &r->timer);
     stop_holding(r);
     if (r->head != NULL && r->head->method == HTTP_METHOD_HEAD)
@@ -500,6 +501,18 @@ static bool native_miss(struct request *r, enum store_miss *miss)
     return true;
 }
 
+/* Somebody watches: what an upstream tells us of the stream is worth having. */
+static void renew_interest(struct request *r)
+{
+    uint64_t now_us = loop_now(r->front->loop);
+
+    if (r->target.stream.p == NULL || r->front->loop->conf->edge.upstream_n == 0 ||
+        r->object == METRIC_OBJECT_PROXY || !view_touch(r->view, now_us))
+        return;
+    stream_touch(r->front->store, r->key + 1, stream_name_len(r), (const char *)r->target.rep.p,
+                 r->target.rep.n, now_us);
+}
+
 static void open_object(struct request *r, enum gobj_kind kind, enum store_miss miss,
                         bool revalidate)
 {
@@ -520,6 +533,7 @@ static void open_object(struct request *r, enum gobj_kind kind, enum store_miss 
         return;
     }
     view_hit(r->view);
+    renew_interest(r);
     r->result = inserted ? METRIC_CACHE_MISS : METRIC_CACHE_HIT_WAIT;
     if (!inserted && gobj_now(view_gobj(r->view)).state == GOBJ_COMPLETE)
         r->result = METRIC_CACHE_HIT;
@@ -549,6 +563,7 @@ static bool use_hit(struct request *r, struct view *v)
     view_hit(v);
     (void)own_ref(view_own(v));
     r->view = v;
+    renew_interest(r);
     decide(r);
     return true;
 }
@@ -749,6 +764,7 @@ int request_take(struct request *r, size_t n, struct h2_slice *s, int max)
     struct iovec v[H2_SLICES_MAX];
     int k;
 
+    r->sent_bytes += n;
     if (r->view == NULL) {
         s[0] = (struct h2_slice){ .p = r->blob->data + r->off, .n = n, .own = &r->blob->own };
         r->off += n;

@@ -61,6 +61,7 @@ struct hub *home_hub(const struct loop *l); /* NULL: this loop has no home (any 
     X(LIMIT, "too many streams, or no memory")              \
     X(FENCED, "somebody newer has claimed the stream")      \
     X(EXPIRED, "the key has expired")                       \
+    X(BUSY, "somebody else publishes this stream")          \
     X(STOPPING, "the server stops")
 
 enum door_why {

@@ -42,7 +42,7 @@ struct home_loop {
 
 static inline struct home_loop *home_loop_of(struct loop *l) { return l->slot[LOOP_HOME]; }
 
-enum { SESSION_REPS_MAX = 32, SEGMENT_MS = 2000 };
+enum { SESSION_REPS_MAX = 32 };
 
 /* What a worker would need to go on with a rendition. */
 struct resume {
@@ -85,11 +85,13 @@ struct session {
 
     /* time */
     struct anchor anchor;
-    bool timed;        /* a tag has come */
-    int64_t ast_s;     /* 0: not yet */
+    bool timed;    /* a tag has come */
+    int64_t ast_s; /* 0: not yet */
+    /* what the configuration said when it began */
     int64_t window_us; /* what players may go back */
-    int64_t shift_ms;  /* session time minus the door's time */
-    int64_t now_ms;    /* session time of the newest tag */
+    int64_t segment_us, chunk_us;
+    int64_t shift_ms; /* session time minus the door's time */
+    int64_t now_ms;   /* session time of the newest tag */
     int64_t told_anchor_us;
     int64_t last_arrival_us;
     struct flv_mark mark; /* the last one */

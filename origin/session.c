@@ -57,9 +57,22 @@ static void go_on_from(struct session *s, const struct ticket *t)
     s->next_number = t->high;
 }
 
+static void configure(struct session *s, const struct conf *c)
+{
+    const struct conf_app *app = conf_app(c, s->name, strcspn(s->name, "/"));
+    const struct conf_ladder *ladder = conf_ladder(c, app != NULL ? app->ladder : "source");
+    struct spool_limits lim = { .bytes = c->ingest.limits.spool_bytes,
+                                .ms = (uint32_t)(c->ingest.spool_us / MS_US) };
+
+    CHECK(ladder != NULL); /* conf_load() has seen to it */
+    s->window_us = (int64_t)c->origin.window_us;
+    s->chunk_us = (int64_t)c->encode.chunk_us;
+    s->segment_us = (int64_t)ladder->segment_us;
+    spool_init(&s->spool, &lim);
+}
+
 struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket)
 {
-    struct spool_limits lim = { .bytes = 64 << 20, .ms = 8000 };
     struct session *s;
 
     if (home_sessions(hl->home) >= SESSIONS_MAX || (s = calloc(1, sizeof *s)) == NULL)
@@ -68,13 +81,13 @@ struct session *session_new(struct home_loop *hl, const char *name, const struct
     s->hl = hl;
     s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
+    s->next_number = 1;
     if (ticket != NULL)
         go_on_from(s, ticket);
     else
         mint_id(s->id);
-    s->window_us = (int64_t)hl->loop->conf->origin.window_us;
     anchor_init(&s->anchor);
-    spool_init(&s->spool, &lim);
+    configure(s, hl->loop->conf);
     buf_init(&s->bytes, RECORD_BYTES_MAX);
     buf_init(&s->doc, 4 << 20);
     s->timer.fire = on_timer;

@@ -269,7 +269,6 @@ static int64_t earliest_ms(const struct session *s)
 
 void session_start_exchange(struct session *s)
 {
-    struct loop *l = loop_of(s);
     char ast[24], period[160], ladder[96];
     struct buf resume;
     struct h2_nv nv[8];
@@ -285,8 +284,8 @@ void session_start_exchange(struct session *s)
     buf_init(&resume, 128 << 10);
     choose_beginning(s, &resume);
     (void)snprintf(ast, sizeof ast, "%lld", (long long)s->ast_s);
-    (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%llu}",
-                   SEGMENT_MS, (unsigned long long)(l->conf->encode.chunk_us / 1000));
+    (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%d}",
+                   (int)(s->segment_us / 1000), (int)(s->chunk_us / 1000));
     (void)snprintf(period, sizeof period, "{\"k\":%lld,\"number\":%llu,\"start\":%lld}",
                    (long long)s->k, (unsigned long long)s->next_number, (long long)earliest_ms(s));
 #define HEADER(n_, v)                                 \

@@ -113,8 +113,8 @@ static enum st ensure_stream(struct session *s)
 {
     struct model_conf conf = { .session = s->id,
                                .ast_s = s->ast_s,
-                               .segment_us = SEGMENT_MS * (int64_t)MS_US,
-                               .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
+                               .segment_us = s->segment_us,
+                               .chunk_us = s->chunk_us,
                                .window_us = s->window_us };
     enum st st = ST_OK;
 

@@ -274,6 +274,8 @@ static inline void pass_ms(struct world *w, uint64_t ms)
     for (uint64_t done = 0; done < ms; done += 10) {
         world_mono_us += 10 * MS_US;
         world_wall_us += 10 * (int64_t)MS_US;
+        (void)loop_touch(&w->l);
+        timer_wheel_sweep(&w->l);
         step(w);
     }
 }

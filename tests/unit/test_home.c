@@ -350,6 +350,64 @@ static void what_nobody_came_back_for_is_swept_away(void **state)
     world_close(w);
 }
 
+/* --- two publishers --- */
+
+static void the_first_publisher_stays_where_the_oldest_wins(void **state)
+{
+    struct world *w = world_open(1, "apps: {live: {publish: open}}\ningest: {takeover: oldest}\n");
+    struct pub first, second;
+
+    (void)state;
+    pub_open(w, &first, "live/show", NULL);
+    pub_frames(w, &first, 40);
+    pub_open(w, &second, "live/show", NULL);
+    assert_int_equal(second.why, DOOR_BUSY);
+    assert_int_equal(first.closed, 0);
+    pub_leave(w, &second, false);
+    pub_open(w, &second, "live/show", &first.ticket); /* the same one on another connection */
+    assert_int_equal(second.accepted, 1);
+    until(w, first.closed == 1);
+    pub_leave(w, &first, false);
+    pass_ms(w, 2500); /* it has fallen silent */
+    pub_open(w, &first, "live/show", NULL);
+    assert_int_equal(first.accepted, 1);
+    until(w, second.closed == 1);
+    pub_leave(w, &first, true);
+    pub_leave(w, &second, true);
+    world_close(w);
+}
+
+/* --- what the configuration says --- */
+
+static void a_session_keeps_the_configuration_it_began_with(void **state)
+{
+    static const char other[] =
+        "apps: {live: {publish: open, ladder: short}}\n"
+        "encode: {chunk: 100ms, ladders: {short: {copy: true, segment: 1s}}}\n";
+    struct world *w = world_open(1, "apps: {live: {publish: open}}\n");
+    const struct conf *before = w->conf;
+    struct conf *c;
+    struct pub p;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    assert_int_equal(conf_parse("test", other, strlen(other), 2, &c, stderr), ST_OK);
+    w->l.conf = w->conf = c;
+    pub_frames(w, &p, 2);
+    until(w, w->saids == 1);
+    assert_int_equal(in_json(w->said[0]->ladder, "segment"), 2000);
+    assert_int_equal(in_json(w->said[0]->ladder, "chunk"), 200);
+    pub_leave(w, &p, true);
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 2);
+    until(w, w->saids == 2);
+    assert_int_equal(in_json(w->said[1]->ladder, "segment"), 1000);
+    assert_int_equal(in_json(w->said[1]->ladder, "chunk"), 100);
+    pub_leave(w, &p, true);
+    conf_unref(&before);
+    world_close(w);
+}
+
 /* --- keys that have expired --- */
 
 static const struct door_claim with_key = { .has_key = true, .key = "0123456789abcde" };
@@ -463,6 +521,8 @@ int main(void)
         cmocka_unit_test(a_ticket_and_a_record_of_one_session_are_joined),
         cmocka_unit_test(a_record_that_is_not_one_of_ours_is_ignored),
         cmocka_unit_test(what_nobody_came_back_for_is_swept_away),
+        cmocka_unit_test(the_first_publisher_stays_where_the_oldest_wins),
+        cmocka_unit_test(a_session_keeps_the_configuration_it_began_with),
         cmocka_unit_test(an_expired_key_opens_nothing),
         cmocka_unit_test(an_expired_key_may_return_into_its_own_session_only),
         cmocka_unit_test(an_expired_key_is_good_after_the_home_was_killed_too),
