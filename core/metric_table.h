@@ -262,7 +262,7 @@
     M2(COUNTER, ingest_closes, NONE, FAULT, INGEST_CLOSE, "RTMP connections closed, by whose fault it was and the first reason.") \
     M0(COUNTER, ingest_bytes, BYTES, "Bytes received from broadcasters, without TLS.") \
     M1(COUNTER, ingest_frames, NONE, MEDIA, "Messages of media and data taken from broadcasters.") \
-    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration.") \
+    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration, too late after a silence.") \
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \

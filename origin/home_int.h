@@ -98,6 +98,7 @@ struct session {
     int64_t marked_ms;    /* session time of the last mark */
     bool cut;             /* the next tag begins something new, */
     bool paused;          /* but only after a silence: its times go on */
+    uint64_t stale;       /* tags since then that came too late */
 
     /* numbers that are safe on disk: nothing above may be published yet */
     struct disk_job job;

@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -234,7 +235,7 @@ static void on_timer(struct loop *l, struct timer *t)
         return;
     }
     if (!s->stalled && now_us - s->last_tag_us >= STALL_US) {
-        s->paused = !s->cut;
+        s->paused = s->paused || !s->cut;
         s->stalled = s->cut = true;
         session_cut(s);
     }
@@ -306,6 +307,57 @@ static void note_header(struct session *s, struct spool_tag *t, const struct flv
         spool_set_header(&s->spool, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
 }
 
+static bool is_config(const struct flv_tag *tag)
+{
+    struct flv_media media;
+    enum st st = tag->type == FLV_VIDEO ? flv_video_parse(tag->body, tag->n, &media)
+                                        : flv_audio_parse(tag->body, tag->n, &media);
+
+    return tag->type != FLV_SCRIPT && st == ST_OK && media.packet == FLV_CONFIG;
+}
+
+static void drop_stale(struct session *s, const struct flv_tag *tag)
+{
+    struct metrics *m = loop_of(s)->metrics;
+
+    s->stale++;
+    if (m != NULL)
+        metric_add(&m->ingest_frames_dropped[tag->type == FLV_VIDEO   ? METRIC_MEDIA_VIDEO
+                                             : tag->type == FLV_AUDIO ? METRIC_MEDIA_AUDIO
+                                                                      : METRIC_MEDIA_DATA],
+                   1);
+}
+
+/* In time again after a silence, or given up. */
+static void is_back(struct session *s)
+{
+    char n[24];
+
+    s->paused = false;
+    if (s->stale == 0)
+        return;
+    (void)snprintf(n, sizeof n, "%llu", (unsigned long long)s->stale);
+    log_note(loop_of(s)->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "frames", n),
+             "home", "what was sent late after a silence is not played");
+    s->stale = 0;
+}
+
+/* After a silence. False: the tag is of a backlog that nobody waits for any more. */
+static bool in_time(struct session *s, const struct flv_tag *tag, int64_t ms, int64_t arrival_us)
+{
+    enum anchor_verdict v = anchor_judge(&s->anchor, arrival_us, ms);
+
+    if (v == ANCHOR_STALE && !is_config(tag)) {
+        drop_stale(s, tag);
+        return false;
+    }
+    if (v == ANCHOR_ANEW) /* what has been taken since then was timed by the old clock */
+        s->cut = true;
+    if (!s->anchor.back)
+        is_back(s);
+    return true;
+}
+
 void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us)
 {
@@ -321,19 +373,18 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
         s->cut = true;
         s->paused = false;
     }
-    if (s->paused)
-        anchor_hold(&s->anchor, s->last_arrival_us);
-    else if (s->cut)
+    if (s->paused && s->stalled)
+        anchor_pause(&s->anchor, s->last_arrival_us);
+    else if (s->cut && !s->paused)
         join_times(s, tag, arrival_us);
-    s->paused = false;
     ms = flv_unwrap(s->now_ms - s->shift_ms, tag->ts_ms) + s->shift_ms;
     s->now_ms = ms > s->now_ms ? ms : s->now_ms;
     s->last_arrival_us = arrival_us;
     s->last_tag_us = loop_now(loop_of(s));
     s->stalled = false;
+    if (s->paused && !in_time(s, tag, ms, arrival_us))
+        return;
     anchor_add(&s->anchor, arrival_us, ms);
-    if (anchor_let_go(&s->anchor, arrival_us))
-        s->cut = true;
     anchor = anchor_us(&s->anchor, arrival_us);
     buf_init(&mark, FLV_MARK_MAX);
     if (mark_is_due(s, ms, anchor))
