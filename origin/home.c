@@ -387,6 +387,11 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
 
     if (h == NULL)
         return NULL;
+    h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
+    if (h->load == NULL) {
+        free(h);
+        return NULL;
+    }
     h->cfg = *cfg;
     h->loops = loops;
     h->n_loops = n_loops;
@@ -395,8 +400,13 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
 
 void home_free(struct home **hp)
 {
-    free(*hp);
+    struct home *h = *hp;
+
     *hp = NULL;
+    if (h == NULL)
+        return;
+    free(h->load);
+    free(h);
 }
 
 size_t home_sessions(const struct home *h)

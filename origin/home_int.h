@@ -24,6 +24,7 @@ struct home {
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
+    atomic_uint *load; /* sessions pinned to each worker */
     /* loop 0's: */
     struct timer sweep_timer;
     struct disk_job sweep_job;
@@ -114,9 +115,11 @@ struct session {
     size_t hello_sent;
     uint64_t cursor; /* number of the tag being sent */
     size_t cursor_sent;
-    unsigned worker;
-    unsigned failures; /* in a row, without a chunk in between */
-    bool refused;      /* by the worker, for what is in the stream */
+    unsigned worker; /* the pin; kept when it is released, for what is said of it */
+    bool pinned;
+    bool failed[RDV_NODES_MAX]; /* workers, since one has made a chunk */
+    unsigned failures;          /* in a row, without a chunk in between */
+    bool refused;               /* by the worker, for what is in the stream */
     uint64_t failing_since_us;
     struct timer retry;
 
@@ -187,6 +190,12 @@ void session_start_exchange(struct session *s);
 void session_drop_hello(struct session *s);
 void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
+
+/* pin.c: which worker. Taken, it counts as that worker's load until it is released. */
+void pin_take(struct session *s);
+void pin_release(struct session *s);
+void pin_failed(struct session *s); /* this one has; the next pin_take() goes elsewhere */
+void pin_works(struct session *s);
 
 /* claim.c: whom a publisher belongs to. NULL: *why; known may be NULL. */
 struct session *claim_session(struct home_loop *hl, const char *name, const struct door_claim *c,

@@ -126,6 +126,7 @@ void session_free_now(struct session *s)
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_STOPPING);
     exchange_cancel(&s->x);
+    pin_release(s);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
     if (s->stream != NULL)
@@ -195,6 +196,7 @@ static void end_session(struct session *s)
 void session_over(struct session *s)
 {
     s->over = true;
+    pin_release(s);
     if (s->model != NULL)
         model_end(s->model);
     if (s->stream != NULL) {

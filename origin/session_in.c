@@ -11,7 +11,6 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
-#include "core/rdv.h"
 #include "origin/home_int.h"
 
 enum { FAILURES_MAX = 5, NO_WORKER_US = 10 * 1000 * 1000 };
@@ -117,18 +116,6 @@ static int body_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
 
 /* --- ends --- */
 
-/* Sticky while it works; after a failure the next in this stream's order of preference. */
-static unsigned pick_worker(struct session *s)
-{
-    unsigned n = s->hl->home->cfg.n_workers;
-    int order[RDV_NODES_MAX];
-
-    if (n > RDV_NODES_MAX)
-        n = RDV_NODES_MAX;
-    rdv_rank(s->hl->nodes, (int)n, s->name, strlen(s->name), order);
-    return (unsigned)order[s->failures % n];
-}
-
 static void retry(struct loop *l, struct timer *t)
 {
     struct session *s = CONTAINER_OF(t, struct session, retry);
@@ -152,6 +139,7 @@ static void try_again(struct session *s)
 {
     uint64_t now_us = loop_now(loop_of(s));
 
+    pin_failed(s);
     if (s->failures++ == 0)
         s->failing_since_us = now_us;
     if (now_us - s->failing_since_us > NO_WORKER_US) {
@@ -301,7 +289,7 @@ void session_start_exchange(struct session *s)
     if (resume.len > 0)
         nv[n++] = HEADER("freshet-resume", (const char *)resume.data);
 #undef HEADER
-    s->worker = pick_worker(s);
+    pin_take(s);
     s->x.ops = &ops;
     s->x.body = (struct h2_body){ .avail = body_avail, .take = body_take };
     st = make_hello(s);

@@ -316,8 +316,10 @@ static enum st on_chunk(struct session *s, const json_t *j)
         st = stream_append(loop_of(s), s->stream, rep, s->bytes.data, s->bytes.len);
     if (st == ST_OK)
         st = remember(s, rep, (uint64_t)next_tag, state);
-    if (st == ST_OK)
+    if (st == ST_OK && s->failures > 0) {
         s->failures = 0;
+        pin_works(s);
+    }
     return st;
 }
 

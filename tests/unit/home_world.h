@@ -42,7 +42,7 @@
 #include "origin/home.h"
 #include "origin/home_int.h"
 
-enum { WORKERS = 3, CONNS = 16, SAIDS = 16, PATIENCE_S = 20 };
+enum { WORKERS = 3, CONNS = 16, SAIDS = 64, PATIENCE_S = 20, SAY_BYTES = 128 << 10 };
 
 static uint64_t world_mono_us = 1000 * SEC_US;
 static int64_t world_wall_us = INT64_C(1800000000) * (int64_t)SEC_US;
@@ -131,7 +131,7 @@ static inline void *on_stream(struct h2 *h2, void *ctx, int32_t id)
             s->conn = i;
         }
     buf_init(&s->out, 1 << 20);
-    (void)buf_grow(&s->out, 512 << 10); /* slices point into it: it must not move */
+    (void)buf_grow(&s->out, SAY_BYTES); /* slices point into it: it must not move */
     s->out.len = 0;
     buf_init(&s->got, 8 << 20);
     return s;
@@ -296,7 +296,7 @@ static inline void say(struct said *s, enum record_type type, size_t payload, co
     record_put_text(&s->out, type, 0, ++s->seq, text, (size_t)n, payload);
     if (payload > 0)
         memset(buf_grow(&s->out, payload), 'x', payload);
-    assert_true(s->out.st == ST_OK && s->out.len <= 512 << 10);
+    assert_true(s->out.st == ST_OK && s->out.len <= SAY_BYTES);
     h2_resume(s->h2, s->id);
 }
 
