@@ -411,6 +411,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
 
     switch (ev->what) {
     case RECORD_GOT_HEAD:
+        s->heard_us = loop_now(loop_of(s));
         json_decref(s->json);
         s->json = json_incref((json_t *)(uintptr_t)ev->json);
         s->head = ev->head;

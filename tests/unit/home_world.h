@@ -92,6 +92,7 @@ struct world {
     int conns;
     struct said *said[SAIDS]; /* in the order in which they came */
     int saids;
+    unsigned hung[WORKERS];
 };
 
 /* --- a worker --- */
@@ -429,6 +430,14 @@ static inline void pub_frames(struct world *w, struct pub *p, int n)
 
 /* --- the world --- */
 
+static inline void on_hung(void *ctx, unsigned worker, uint64_t since_us)
+{
+    struct world *w = ctx;
+
+    assert_true(since_us <= world_mono_us);
+    w->hung[worker]++;
+}
+
 static inline struct session *session_of(struct world *w, const char *name)
 {
     for (struct session *s = home_loop_of(&w->l)->first; s != NULL; s = s->next)
@@ -457,7 +466,9 @@ static inline void home_begin(struct world *w)
     struct store_cfg store = { .cap_bytes = 64 << 20, .object_bytes = 8 << 20, .ops = &fetch_ops };
     struct home_cfg cfg = { .state_dir = w->state_dir,
                             .workers = w->addrs,
-                            .n_workers = w->n_workers };
+                            .n_workers = w->n_workers,
+                            .hung = on_hung,
+                            .ctx = w };
 
     assert_int_equal(loop_init(&w->l, 0, 1), ST_OK);
     w->loops[0] = &w->l;

@@ -254,6 +254,7 @@ static void frames_and_disk(struct world *w, struct pub *p, int seconds)
 {
     for (int i = 0; i < seconds; i++) {
         pub_frames(w, p, 34);
+        say(w->said[0], RECORD_HEALTH, 0, "{\"speed\":1}");
         until(w, !session_of(w, "live/show")->job_busy);
     }
 }
@@ -496,6 +497,82 @@ static void with_one_worker_a_stream_comes_back_to_it(void **state)
     world_close(w);
 }
 
+/* --- workers that hang --- */
+
+static void a_silent_worker_is_left_and_reported(void **state)
+{
+    struct world *w = world_open(2, conf);
+    struct said *s, *t;
+    struct pub p;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 10);
+    until(w, w->saids == 1);
+    s = w->said[0];
+    say_period(s, 0, 2000, 1, 1);
+    say_open(s, 1, 2000);
+    say_chunk(s, 1, 2000, 200, 6, "{\"x\":1}");
+    pub_frames(w, &p, 60);
+    say(s, RECORD_HEALTH, 0, "{\"speed\":1}"); /* a word is enough */
+    pub_frames(w, &p, 90);
+    assert_int_equal(w->saids, 1);
+    assert_int_equal(w->hung[s->worker], 0);
+    pub_frames(w, &p, 70);
+    assert_int_equal(w->hung[s->worker], 1);
+    until(w, (pass_ms(w, 10), w->saids == 2));
+    t = w->said[1];
+    assert_int_not_equal(t->worker, s->worker);
+    assert_true(strlen(t->resume) > 0);
+    until(w, s->closed);
+    say_chunk(t, 1, 2200, 100, 9, "{}"); /* the same segment goes on */
+    until(w, p.acked == 8);
+    pub_leave(w, &p, true);
+    world_close(w);
+}
+
+static void a_worker_has_no_need_to_speak_when_nothing_comes(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct pub p;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 10);
+    until(w, w->saids == 1);
+    pass_ms(w, 20 * 1000);
+    assert_int_equal(w->hung[0], 0);
+    pub_frames(w, &p, 50); /* its silence counts from here */
+    assert_int_equal(w->hung[0], 0);
+    assert_int_equal(w->saids, 1);
+    pub_leave(w, &p, true);
+    world_close(w);
+}
+
+static void a_broadcast_ends_though_its_worker_hangs(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct pub p;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 10);
+    until(w, w->saids == 1);
+    say_period(w->said[0], 0, 2000, 1, 1);
+    say_open(w->said[0], 1, 2000);
+    say_chunk(w->said[0], 1, 2000, 200, 6, "{}");
+    until(w, p.acked == 5);
+    pub_leave(w, &p, true);
+    pass_ms(w, 2000);
+    assert_false(session_of(w, "live/show")->over);
+    pass_ms(w, 3000);
+    assert_true(session_of(w, "live/show")->over);
+    assert_int_equal(w->hung[0], 1);
+    pass_ms(w, 60 * 1000);
+    assert_null(session_of(w, "live/show"));
+    world_close(w);
+}
+
 /* --- what the configuration says --- */
 
 static void a_session_keeps_the_configuration_it_began_with(void **state)
@@ -645,6 +722,9 @@ int main(void)
         cmocka_unit_test(a_stream_keeps_its_worker_while_it_works),
         cmocka_unit_test(streams_of_a_dead_worker_go_to_the_others_and_those_stay),
         cmocka_unit_test(with_one_worker_a_stream_comes_back_to_it),
+        cmocka_unit_test(a_silent_worker_is_left_and_reported),
+        cmocka_unit_test(a_worker_has_no_need_to_speak_when_nothing_comes),
+        cmocka_unit_test(a_broadcast_ends_though_its_worker_hangs),
         cmocka_unit_test(a_session_keeps_the_configuration_it_began_with),
         cmocka_unit_test(an_expired_key_opens_nothing),
         cmocka_unit_test(an_expired_key_may_return_into_its_own_session_only),
