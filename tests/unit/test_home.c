@@ -544,6 +544,12 @@ static void a_worker_has_no_need_to_speak_when_nothing_comes(void **state)
     assert_int_equal(w->hung[0], 0);
     pub_frames(w, &p, 50); /* its silence counts from here */
     assert_int_equal(w->hung[0], 0);
+    say(w->said[0], RECORD_HEALTH, 0, "{\"speed\":1}");
+    pub_leave(w, &p, false);
+    pass_ms(w, 10 * 1000);
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 50);
+    assert_int_equal(w->hung[0], 0);
     assert_int_equal(w->saids, 1);
     pub_leave(w, &p, true);
     world_close(w);
