@@ -647,6 +647,14 @@ const struct conf_key conf_keys[] = {
       .def = "200ms",
       .when = CONF_NEW_SESSIONS,
       .help = "Media time of one chunk: how much a player waits at least." },
+    { .path = "encode.hung_after",
+      .type = CONF_TIME,
+      FIELD(conf, encode.hung_after_us),
+      RANGE(2 * S, 60 * S),
+      .def = "3s",
+      .when = CONF_LIVE,
+      .help = "A worker that says nothing for so long while frames go up is ended and started "
+              "again; its streams go on elsewhere." },
     { .path = "encode.ladders",
       .type = CONF_SECTION,
       .help = "What is made of a broadcast. `source` is there in any case: it passes through what "

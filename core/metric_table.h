@@ -201,6 +201,8 @@
     X(L, SIGNATURE, "signature") \
     X(L, PERMANENT, "permanent") \
     X(L, EXPIRED, "expired")
+#define METRIC_LIST_WORKER(X, L) X(L, UP, "up") X(L, DOWN, "down")
+#define METRIC_LIST_RESTART(X, L) X(L, CRASH, "crash") X(L, EXIT, "exit") X(L, HUNG, "hung")
 #define METRIC_LIST_MEDIA(X, L) X(L, AUDIO, "audio") X(L, VIDEO, "video") X(L, DATA, "data")
 
 #define METRIC_LIST_RESYNC(X, L) X(L, PARTIAL, "partial") X(L, FULL, "full")
@@ -228,7 +230,9 @@
     L(fault, FAULT, "fault")                \
     L(media, MEDIA, "media")                \
     L(play, PLAY, "result")                 \
-    L(auth, AUTH, "result")
+    L(auth, AUTH, "result")                 \
+    L(worker, WORKER, "state")              \
+    L(restart, RESTART, "reason")
 
 /* clang-format off */
 #define METRIC_TABLE(M0, M1, M2, M3) \
@@ -266,6 +270,8 @@
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
+    M1(GAUGE, encoder_workers, NONE, WORKER, "Encoder workers, by whether they run or wait to be started again.") \
+    M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \

@@ -127,6 +127,7 @@ void session_free_now(struct session *s)
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_STOPPING);
     exchange_cancel(&s->x);
+    pin_release(s);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
     hub_close(&s->channel);
@@ -186,7 +187,8 @@ static void end_session(struct session *s)
              "the broadcast has ended");
     session_record_remove(s);
     timer_cancel(l, &s->timer);
-    timer_set(l, &s->timer, loop_now(l) + LINGER_US);
+    timer_set(l, &s->timer, loop_now(l) + STALL_US);
+    s->forget_us = loop_now(l) + LINGER_US;
     if (exchange_is_on(&s->x))
         exchange_more(&s->x); /* the end goes up; the rest comes down */
     else if (!s->timed)
@@ -198,6 +200,7 @@ static void end_session(struct session *s)
 void session_over(struct session *s)
 {
     s->over = true;
+    pin_release(s);
     if (s->model != NULL)
         model_end(s->model);
     if (s->stream != NULL) {
@@ -225,13 +228,26 @@ static uint64_t window_us(const struct session *s)
     return loop_of(s)->conf->ingest.reconnect_window_us;
 }
 
+/* The broadcast has ended: its last records come, or never, and then it lingers. */
+static void wind_up(struct session *s)
+{
+    struct loop *l = loop_of(s);
+
+    if (!s->over && !session_listen(s))
+        session_over(s);
+    if (loop_now(l) >= s->forget_us)
+        session_free_now(s);
+    else
+        timer_set(l, &s->timer, s->over ? s->forget_us : loop_now(l) + STALL_US);
+}
+
 static void on_timer(struct loop *l, struct timer *t)
 {
     struct session *s = CONTAINER_OF(t, struct session, timer);
     uint64_t now_us = loop_now(l);
 
     if (s->phase == SESSION_ENDED) {
-        session_free_now(s);
+        wind_up(s);
         return;
     }
     if (!s->stalled && now_us - s->last_tag_us >= STALL_US) {
@@ -239,6 +255,9 @@ static void on_timer(struct loop *l, struct timer *t)
         s->stalled = s->cut = true;
         session_cut(s);
     }
+    (void)session_listen(s);
+    if (s->phase == SESSION_ENDED)
+        return; /* there is no worker for it */
     if (s->left_us != 0 && now_us - s->left_us >= window_us(s)) {
         end_session(s);
         return;
@@ -381,6 +400,8 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
     s->now_ms = ms > s->now_ms ? ms : s->now_ms;
     s->last_arrival_us = arrival_us;
     s->last_tag_us = loop_now(loop_of(s));
+    if (s->stalled)
+        s->heard_us = s->last_tag_us;
     s->stalled = false;
     if (s->paused && !in_time(s, tag, ms, arrival_us))
         return;

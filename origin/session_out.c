@@ -344,8 +344,10 @@ static enum st on_chunk(struct session *s, const json_t *j)
         st = stream_append(loop_of(s), s->stream, rep, s->bytes.data, s->bytes.len);
     if (st == ST_OK)
         st = remember(s, rep, (uint64_t)next_tag, state);
-    if (st == ST_OK)
+    if (st == ST_OK && s->failures > 0) {
         s->failures = 0;
+        pin_works(s);
+    }
     return st;
 }
 
@@ -461,6 +463,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
 
     switch (ev->what) {
     case RECORD_GOT_HEAD:
+        s->heard_us = loop_now(loop_of(s));
         json_decref(s->json);
         s->json = json_incref((json_t *)(uintptr_t)ev->json);
         s->head = ev->head;
