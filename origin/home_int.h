@@ -42,7 +42,8 @@ enum { SESSION_REPS_MAX = 32, SEGMENT_MS = 2000 };
 struct resume {
     char rep[4];
     uint64_t next_tag;
-    char *state; /* JSON text; owned */
+    char *state; /* what the worker wrote, handed on as it is; owned */
+    size_t n, room;
 };
 
 /* The beginning of what a worker gets. */
@@ -112,7 +113,8 @@ struct session {
     struct model *model;
     struct stream *stream;
     struct record_head head;
-    json_t *json; /* of the record whose bytes are coming */
+    json_t *json;    /* of the record whose bytes are coming; NULL for a chunk */
+    struct buf text; /* a chunk's JSON */
     struct buf bytes;
     struct resume resume[SESSION_REPS_MAX];
     unsigned n_resume;

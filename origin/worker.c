@@ -435,6 +435,7 @@ enum st exchange_start(struct exchange *x, struct worker_link *w, const char *pa
     x->lane = lane;
     x->round++;
     record_reader_init(&x->reader, RECORD_BYTES_MAX);
+    x->reader.raw_chunks = true;
     buf_init(&x->stash, STASH_MAX);
     x->paused = false;
     x->link = w;
