@@ -531,6 +531,7 @@ enum st exchange_start(struct exchange *x, struct exchange_link *w, const char *
     x->lane = lane;
     x->round++;
     record_reader_init(&x->reader, RECORD_BYTES_MAX);
+    x->reader.raw_chunks = true;
     buf_init(&x->stash, STASH_MAX);
     x->paused = false;
     x->link = w;

@@ -49,7 +49,8 @@ enum { SESSION_REPS_MAX = 32 };
 struct resume {
     char rep[4];
     uint64_t next_tag;
-    char *state; /* JSON text; owned */
+    char *state; /* what the worker wrote, handed on as it is; owned */
+    size_t n, room;
 };
 
 enum session_phase {
@@ -125,7 +126,8 @@ struct session {
     struct stream *stream;
     struct hub_channel *channel; /* there when the model and the stream are */
     struct record_head head;
-    json_t *json; /* of the record whose bytes are coming */
+    json_t *json;    /* of the record whose bytes are coming; NULL for a chunk */
+    struct buf text; /* a chunk's JSON */
     struct buf bytes;
     struct resume resume[SESSION_REPS_MAX];
     unsigned n_resume;

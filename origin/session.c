@@ -90,6 +90,7 @@ struct session *session_new(struct home_loop *hl, const char *name, const struct
     anchor_init(&s->anchor);
     configure(s, hl->loop->conf);
     buf_init(&s->bytes, RECORD_BYTES_MAX);
+    buf_init(&s->text, RECORD_JSON_MAX);
     buf_init(&s->doc, 4 << 20);
     s->timer.fire = on_timer;
     s->cut = true;
@@ -110,6 +111,7 @@ static void free_session(struct grave *g)
         free(s->resume[i].state);
     json_decref(s->json);
     buf_fini(&s->bytes);
+    buf_fini(&s->text);
     buf_fini(&s->doc);
     spool_fini(&s->spool);
     spool_body_fini(&s->up);

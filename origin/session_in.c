@@ -118,6 +118,16 @@ uint64_t session_resume_tag(const struct session *s)
     return least < spool_next(&s->spool) ? least : spool_next(&s->spool);
 }
 
+/* A worker that has gone wrong must not make the next one refuse the stream. */
+static bool is_json(const struct buf *text)
+{
+    json_t *j = json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES, NULL);
+    bool yes = j != NULL;
+
+    json_decref(j);
+    return yes;
+}
+
 /* The states of all renditions as one JSON object, base64 for a header; "" when there is nothing
  * to resume. *from: the first tag that the next worker needs. */
 static enum st resume_header(struct session *s, struct buf *out, uint64_t *from)
@@ -130,10 +140,11 @@ static enum st resume_header(struct session *s, struct buf *out, uint64_t *from)
     for (unsigned i = 0; i < s->n_resume; i++) {
         const struct resume *r = &s->resume[i];
 
-        buf_printf(&text, "%s\"%s\":%s", i > 0 ? "," : "", r->rep, r->state);
+        buf_printf(&text, "%s\"%s\":", i > 0 ? "," : "", r->rep);
+        buf_add(&text, r->state, r->n);
     }
     buf_puts(&text, "}");
-    if (s->n_resume > 0 && text.st == ST_OK) {
+    if (s->n_resume > 0 && text.st == ST_OK && is_json(&text)) {
         uint8_t *to = buf_grow(out, (text.len + 2) / 3 * 4 + 1);
 
         if (to != NULL)
