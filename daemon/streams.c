@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "daemon/live_part.h"
 #include "daemon/process.h"
 #include "edge/request.h"
 #include "origin/home.h"
@@ -138,19 +139,24 @@ static json_t *sorted(json_t *list)
 json_t *streams_list(struct process *p)
 {
     struct census *c = census_new(p->loops_n);
-    json_t *list;
+    json_t *list, *refused = json_array();
     bool whole;
 
-    if (c == NULL)
+    if (c == NULL) {
+        json_decref(refused);
         return NULL;
+    }
+    if (live_home(p) != NULL)
+        home_list_bans(live_home(p), refused);
     for (int i = 0; i < p->loops_n; i++) {
         c->letter[i] = (struct question){ .mail.deliver = asked, .all = c };
         mailbox_post(&p->loop[i]->mailbox, &c->letter[i].mail);
     }
     list = census_wait(c, &whole);
     census_unref(c);
-    return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
-                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(list));
+    return json_pack("{s:b, s:s, s:b, s:I, s:o, s:o?}", "ok", 1, "node", p->conf->node.id, "whole",
+                     whole, "at_us", (json_int_t)clock_wall_us(), "streams", sorted(list),
+                     "refused", refused);
 }
 
 /* ---- the part ---- */
