@@ -138,7 +138,9 @@ void front_count_answer(struct request *r, enum metric_proto proto)
     metric_add(&m->http_requests[proto][metric_code_of(r->answer.status)][r->object], 1);
     metric_observe(&m->http_ttfb_seconds, loop_now(r->front->loop) - r->begun_us);
     if (r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE)
-        metric_add(&m->cache_requests[METRIC_TIER_EDGE][r->result], 1);
+        metric_add(&m->cache_requests[r->profile == FRONT_TIER ? METRIC_TIER_ORIGIN
+                                                               : METRIC_TIER_EDGE][r->result],
+                   1);
 }
 
 /* --- connections --- */
