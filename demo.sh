@@ -72,7 +72,7 @@ build() {
     pid=$!
     children+=("$pid")
     wait $pid || { cat $log >&2 && die "cmake failed"; }
-    child cmake --build --preset release --target freshet freshet-encode >>$log 2>&1 &
+    child ninja -C build/release freshet freshet-encode >>$log 2>&1 &
     pid=$!
     children+=("$pid")
     while kill -0 $pid 2>/dev/null; do

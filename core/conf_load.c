@@ -374,6 +374,36 @@ static void check_access_log(struct load *l, const struct yaml_node *at)
                       "wanted is off, stdout, stderr or a path from the root");
 }
 
+/* Also where something else is wrong: whoever asks for a ladder that is to come has named keys that
+ * are unknown yet, and should be told why. */
+static void check_ladders(struct load *l, const struct yaml_node *root)
+{
+    const struct yaml_node *ladders = find(find(root, "encode"), "ladders"), *at;
+    const struct conf *c = l->c;
+    char shown[300];
+
+    for (size_t i = 0; i < c->encode.ladders_n; i++) {
+        const struct conf_ladder *d = &c->encode.ladders[i];
+
+        show_path(shown, "encode.ladders", d->name);
+        if (d->copy == CONF_NO)
+            conf_complain(&l->r, find(ladders, d->name)->key_pos, shown,
+                          "this version cannot transcode yet: write {copy: true}");
+        else if (d->segment_us < c->encode.chunk_us)
+            conf_complain(&l->r, find(ladders, d->name)->key_pos, shown,
+                          "the segment is shorter than encode.chunk");
+    }
+    for (size_t i = 0; i < c->apps_n; i++) {
+        if (conf_ladder(c, c->apps[i].ladder) != NULL)
+            continue;
+        at = find(find(root, "apps"), c->apps[i].name);
+        at = find(at, "ladder") != NULL ? find(at, "ladder") : at;
+        show_path(shown, "apps", c->apps[i].name);
+        conf_complain(&l->r, at->pos, shown, "there is no ladder of this name: encode.ladders.%s",
+                      c->apps[i].ladder);
+    }
+}
+
 static void check_whole(struct load *l, const struct yaml_node *root)
 {
     const struct conf *c = l->c;
@@ -424,6 +454,8 @@ enum st conf_parse(const char *name, const char *text, size_t len, uint64_t gene
         section(&l, &top, root);
     if (l.st == ST_OK && l.r.errors == 0)
         check_whole(&l, root);
+    if (l.st == ST_OK && root != NULL)
+        check_ladders(&l, root);
     l.c->blocks = l.m.blocks;
     conf_mem_free(&tree);
     conf_report_end(&l.r);

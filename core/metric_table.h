@@ -201,7 +201,11 @@
     X(L, SIGNATURE, "signature") \
     X(L, PERMANENT, "permanent") \
     X(L, EXPIRED, "expired")
+#define METRIC_LIST_WORKER(X, L) X(L, UP, "up") X(L, DOWN, "down")
+#define METRIC_LIST_RESTART(X, L) X(L, CRASH, "crash") X(L, EXIT, "exit") X(L, HUNG, "hung")
 #define METRIC_LIST_MEDIA(X, L) X(L, AUDIO, "audio") X(L, VIDEO, "video") X(L, DATA, "data")
+
+#define METRIC_LIST_RESYNC(X, L) X(L, PARTIAL, "partial") X(L, FULL, "full")
 
 /*    enum metric_x, list, label name */
 #define METRIC_LABELS(L)                    \
@@ -220,12 +224,15 @@
     L(tls, TLS, "result")                   \
     L(resumed, RESUMED, "resumed")          \
     L(reload, RELOAD, "result")             \
+    L(resync, RESYNC, "kind")               \
     L(limit, LIMIT, "limit")                \
     L(ingest_close, INGEST_CLOSE, "reason") \
     L(fault, FAULT, "fault")                \
     L(media, MEDIA, "media")                \
     L(play, PLAY, "result")                 \
-    L(auth, AUTH, "result")
+    L(auth, AUTH, "result")                 \
+    L(worker, WORKER, "state")              \
+    L(restart, RESTART, "reason")
 
 /* clang-format off */
 #define METRIC_TABLE(M0, M1, M2, M3) \
@@ -238,6 +245,9 @@
     M1(GAUGE, memory_bytes, BYTES, MEMORY, "Memory that counts against memory_limit_bytes, by what holds it.") \
     M0(GAUGE, memory_limit_bytes, BYTES, "The configured limit of memory_bytes in all.") \
     M1(COUNTER, upstream_requests, NONE, UPSTREAM, "Requests sent upstream, by class of answer.") \
+    M0(GAUGE, push_subscriptions, NONE, "Streams that are followed at an upstream.") \
+    M1(COUNTER, push_resync, NONE, RESYNC, "Subscriptions that broke off and went on where they were (partial), or were told everything again (full).") \
+    M0(HISTOGRAM, push_lag_seconds, SECONDS, "From an announcement or document at its home to its arrival here, by the home's clock.") \
     M0(GAUGE, push_subscribers, NONE, "Subscriptions of edges that are served from here.") \
     M3(COUNTER, http_requests, NONE, PROTO, CODE, OBJECT, "Requests answered, by status code and kind of object.") \
     M0(COUNTER, http_response_bytes, BYTES, "Bytes of responses written to clients, with their framing.") \
@@ -256,10 +266,12 @@
     M2(COUNTER, ingest_closes, NONE, FAULT, INGEST_CLOSE, "RTMP connections closed, by whose fault it was and the first reason.") \
     M0(COUNTER, ingest_bytes, BYTES, "Bytes received from broadcasters, without TLS.") \
     M1(COUNTER, ingest_frames, NONE, MEDIA, "Messages of media and data taken from broadcasters.") \
-    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration.") \
+    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration, too late after a silence.") \
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
+    M1(GAUGE, encoder_workers, NONE, WORKER, "Encoder workers, by whether they run or wait to be started again.") \
+    M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \

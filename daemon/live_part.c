@@ -79,6 +79,8 @@ static enum metric_ingest_close close_of(enum door_why why)
         return METRIC_INGEST_CLOSE_REPLACED;
     case DOOR_EXPIRED:
         return METRIC_INGEST_CLOSE_AUTH;
+    case DOOR_BUSY:
+        return METRIC_INGEST_CLOSE_BUSY;
     case DOOR_NO_WORKER:
     case DOOR_REFUSED:
     case DOOR_LIMIT:
@@ -205,6 +207,11 @@ static void fini(struct process *p, void **mine)
     free(live);
 }
 
+static void on_hung(void *ctx, unsigned worker, uint64_t since_us)
+{
+    workers_hung(ctx, worker, since_us);
+}
+
 /* Before the loops' threads run: the workers' sockets are there by now. */
 static enum st make(struct process *p, void **mine, const struct conf *conf)
 {
@@ -226,7 +233,9 @@ static enum st make(struct process *p, void **mine, const struct conf *conf)
                             .disk = live->disk = disk_new(),
                             .state_dir = conf->state_dir,
                             .workers = live->workers,
-                            .n_workers = workers_count(p) };
+                            .n_workers = workers_count(p),
+                            .hung = on_hung,
+                            .ctx = p };
     live->home = home_new(&cfg, p->loop, (unsigned)p->loops_n);
     live->ingest = ingest_new(&sink);
     if (live->disk == NULL || live->home == NULL || live->ingest == NULL)

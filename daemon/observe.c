@@ -183,14 +183,19 @@ bool observe_ready(struct observe *o)
     return true;
 }
 
-void observe_count_reload(struct process *p, bool ok)
+struct metrics *observe_metrics(const struct process *p)
 {
     struct observe *o = observe_of(p);
 
-    if (o != NULL)
-        metric_add(
-            &o->metrics[o->loops_n]->config_reload[ok ? METRIC_RELOAD_OK : METRIC_RELOAD_FAILED],
-            1);
+    return o != NULL ? o->metrics[o->loops_n] : NULL;
+}
+
+void observe_count_reload(struct process *p, bool ok)
+{
+    struct metrics *m = observe_metrics(p);
+
+    if (m != NULL)
+        metric_add(&m->config_reload[ok ? METRIC_RELOAD_OK : METRIC_RELOAD_FAILED], 1);
 }
 
 void observe_dump(const struct process *p)

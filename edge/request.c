@@ -501,6 +501,18 @@ static bool native_miss(struct request *r, enum store_miss *miss)
     return true;
 }
 
+/* Somebody watches: what an upstream tells us of the stream is worth having. */
+static void renew_interest(struct request *r)
+{
+    uint64_t now_us = loop_now(r->front->loop);
+
+    if (r->target.stream.p == NULL || r->front->loop->conf->edge.upstream_n == 0 ||
+        r->object == METRIC_OBJECT_PROXY || !view_touch(r->view, now_us))
+        return;
+    stream_touch(r->front->store, r->key + 1, stream_name_len(r), (const char *)r->target.rep.p,
+                 r->target.rep.n, now_us);
+}
+
 static void open_object(struct request *r, enum gobj_kind kind, enum store_miss miss,
                         bool revalidate)
 {
@@ -521,6 +533,7 @@ static void open_object(struct request *r, enum gobj_kind kind, enum store_miss 
         return;
     }
     view_hit(r->view);
+    renew_interest(r);
     r->result = inserted ? METRIC_CACHE_MISS : METRIC_CACHE_HIT_WAIT;
     if (!inserted && gobj_now(view_gobj(r->view)).state == GOBJ_COMPLETE)
         r->result = METRIC_CACHE_HIT;
@@ -550,6 +563,7 @@ static bool use_hit(struct request *r, struct view *v)
     view_hit(v);
     (void)own_ref(view_own(v));
     r->view = v;
+    renew_interest(r);
     decide(r);
     return true;
 }

@@ -74,6 +74,7 @@ struct view {
     bool in_table;              /* (V) */
     bool gone;                  /* (V) unregistered; freed when its letter has come home */
     unsigned changes;           /* (V) */
+    uint64_t touched_us;        /* (V) */
     struct view_waiter *first;  /* (V) */
     struct view_waiter **lastp; /* (V) */
     struct view_render render;  /* (V) the front's */

@@ -71,6 +71,13 @@ static bool settle_known(const struct known *known, const struct ticket **t, str
     return true;
 }
 
+/* The first one keeps it, unless it has fallen silent or this is itself, come back. */
+static bool is_taken(const struct session *s, const struct ticket *t)
+{
+    return s->hl->loop->conf->ingest.takeover == CONF_TAKEOVER_OLDEST && s->door != NULL &&
+           !s->stalled && (t == NULL || t->epoch != s->epoch);
+}
+
 static void claim(struct session *s, const struct door_claim *c, uint64_t last)
 {
     uint64_t now_ms = (uint64_t)clock_wall_us() / 1000;
@@ -93,6 +100,9 @@ struct session *claim_session(struct home_loop *hl, const char *name, const stru
 
     *why = DOOR_EXPIRED;
     if (!may_enter(s, known, c))
+        return NULL;
+    *why = DOOR_BUSY;
+    if (s != NULL && is_taken(s, t))
         return NULL;
     *why = DOOR_FENCED;
     if (s != NULL ? !settle_here(&s, &t) : known != NULL && !settle_known(known, &t, &room)) {

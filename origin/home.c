@@ -387,6 +387,11 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
 
     if (h == NULL)
         return NULL;
+    h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
+    if (h->load == NULL) {
+        free(h);
+        return NULL;
+    }
     h->cfg = *cfg;
     h->loops = loops;
     h->n_loops = n_loops;
@@ -403,6 +408,7 @@ void home_free(struct home **hp)
     if (h == NULL)
         return;
     hub_free(&h->hub);
+    free(h->load);
     free(h);
 }
 

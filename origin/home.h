@@ -41,6 +41,9 @@ struct home_cfg {
     const char *state_dir;
     const struct addr_sock *const *workers; /* n of them; live as long as the home */
     unsigned n_workers;
+    /* Any loop: this worker has not said a word since then (monotonic) and is sent frames. */
+    void (*hung)(void *ctx, unsigned worker, uint64_t since_us);
+    void *ctx;
 };
 
 struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops);
@@ -61,6 +64,7 @@ struct hub *home_hub(const struct loop *l); /* NULL: this loop has no home (any 
     X(LIMIT, "too many streams, or no memory")              \
     X(FENCED, "somebody newer has claimed the stream")      \
     X(EXPIRED, "the key has expired")                       \
+    X(BUSY, "somebody else publishes this stream")          \
     X(STOPPING, "the server stops")
 
 enum door_why {

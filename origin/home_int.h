@@ -26,6 +26,7 @@ struct home {
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
+    atomic_uint *load; /* sessions pinned to each worker */
     /* loop 0's: */
     struct timer sweep_timer;
     struct disk_job sweep_job;
@@ -42,7 +43,7 @@ struct home_loop {
 
 static inline struct home_loop *home_loop_of(struct loop *l) { return l->slot[LOOP_HOME]; }
 
-enum { SESSION_REPS_MAX = 32, SEGMENT_MS = 2000 };
+enum { SESSION_REPS_MAX = 32 };
 
 /* What a worker would need to go on with a rendition. */
 struct resume {
@@ -78,24 +79,28 @@ struct session {
     uint8_t key[DOOR_KEY_BYTES];
     uint64_t begun_us;
     uint64_t last_tag_us;
-    uint64_t left_us; /* when the publisher left; 0: it has not */
-    bool gone;        /* freed when its last letter has come */
-    bool stalled;     /* the open segments were closed for want of tags */
-    bool over;        /* all that the worker has to say has come */
+    uint64_t left_us;   /* when the publisher left; 0: it has not */
+    uint64_t forget_us; /* ended: when even its documents go */
+    bool gone;          /* freed when its last letter has come */
+    bool stalled;       /* the open segments were closed for want of tags */
+    bool over;          /* all that the worker has to say has come */
 
     /* time */
     struct anchor anchor;
-    bool timed;        /* a tag has come */
-    int64_t ast_s;     /* 0: not yet */
+    bool timed;    /* a tag has come */
+    int64_t ast_s; /* 0: not yet */
+    /* what the configuration said when it began */
     int64_t window_us; /* what players may go back */
-    int64_t shift_ms;  /* session time minus the door's time */
-    int64_t now_ms;    /* session time of the newest tag */
+    int64_t segment_us, chunk_us;
+    int64_t shift_ms; /* session time minus the door's time */
+    int64_t now_ms;   /* session time of the newest tag */
     int64_t told_anchor_us;
     int64_t last_arrival_us;
     struct flv_mark mark; /* the last one */
     int64_t marked_ms;    /* session time of the last mark */
     bool cut;             /* the next tag begins something new, */
     bool paused;          /* but only after a silence: its times go on */
+    uint64_t stale;       /* tags since then that came too late */
 
     /* numbers that are safe on disk: nothing above may be published yet */
     struct disk_job job;
@@ -114,9 +119,12 @@ struct session {
     size_t hello_sent;
     uint64_t cursor; /* number of the tag being sent */
     size_t cursor_sent;
-    unsigned worker;
-    unsigned failures; /* in a row, without a chunk in between */
-    bool refused;      /* by the worker, for what is in the stream */
+    uint64_t heard_us; /* when the worker spoke last, or had no reason to */
+    unsigned worker;   /* the pin; kept when it is released, for what is said of it */
+    bool pinned;
+    bool failed[RDV_NODES_MAX]; /* workers, since one has made a chunk */
+    unsigned failures;          /* in a row, without a chunk in between */
+    bool refused;               /* by the worker, for what is in the stream */
     uint64_t failing_since_us;
     struct timer retry;
 
@@ -189,6 +197,15 @@ void session_start_exchange(struct session *s);
 void session_drop_hello(struct session *s);
 void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
+/* Is the worker alive? To be asked every second; when it is not, the stream goes elsewhere. False:
+ * it hangs, and the broadcast had ended: nothing more will come. */
+bool session_listen(struct session *s);
+
+/* pin.c: which worker. Taken, it counts as that worker's load until it is released. */
+void pin_take(struct session *s);
+void pin_release(struct session *s);
+void pin_failed(struct session *s); /* this one has; the next pin_take() goes elsewhere */
+void pin_works(struct session *s);
 
 /* claim.c: whom a publisher belongs to. NULL: *why; known may be NULL. */
 struct session *claim_session(struct home_loop *hl, const char *name, const struct door_claim *c,

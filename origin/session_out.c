@@ -113,8 +113,8 @@ static enum st ensure_stream(struct session *s)
 {
     struct model_conf conf = { .session = s->id,
                                .ast_s = s->ast_s,
-                               .segment_us = SEGMENT_MS * (int64_t)MS_US,
-                               .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
+                               .segment_us = s->segment_us,
+                               .chunk_us = s->chunk_us,
                                .window_us = s->window_us };
     enum st st = ST_OK;
 
@@ -344,8 +344,10 @@ static enum st on_chunk(struct session *s, const json_t *j)
         st = stream_append(loop_of(s), s->stream, rep, s->bytes.data, s->bytes.len);
     if (st == ST_OK)
         st = remember(s, rep, (uint64_t)next_tag, state);
-    if (st == ST_OK)
+    if (st == ST_OK && s->failures > 0) {
         s->failures = 0;
+        pin_works(s);
+    }
     return st;
 }
 
@@ -461,6 +463,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
 
     switch (ev->what) {
     case RECORD_GOT_HEAD:
+        s->heard_us = loop_now(loop_of(s));
         json_decref(s->json);
         s->json = json_incref((json_t *)(uintptr_t)ev->json);
         s->head = ev->head;

@@ -73,8 +73,8 @@ def test_once_both_pops_play(demo):
     assert d.end() == 0, d.text
     assert d.text.endswith("\nPASS\n"), d.text
     figures = dict(re.findall(r"^  ([a-z].*?)  +(\d.*)$", d.text, re.M))
-    objects = figures["objects of the broadcast"].split()
-    assert figures["fetched from the data centre"].split() == objects
+    segments = figures["segments of the broadcast"].split()
+    assert figures["fetched from the data centre"].split() == segments
     assert d.left() == []
 
 

@@ -1,11 +1,13 @@
 """What a home remembers of its broadcasts: when it is killed, when a key expires."""
 
+import os
 import secrets
 import signal
 import time
 
 import pytest
-from live import FFMPEG, check_media, play, wait_mpd
+from conftest import metric
+from live import FFMPEG, FPS, check_media, play, wait_mpd
 from test_box import sign
 from test_live import Box, number_of, publish, schema_says, wait_for  # noqa: F401
 
@@ -67,3 +69,68 @@ def test_an_expired_key_may_return_into_its_broadcast(launch, short_dir, publish
     late = publish(url)
     status, said = late.wait()
     assert status != 0 and "expired" in said
+
+
+def test_segments_are_as_long_as_the_ladder_of_the_app_says(launch, short_dir, publish):  # noqa: F811
+    ladders = ", ladders: {brisk: {copy: true, segment: 1s}, calm: {copy: true, segment: 4s}}"
+    apps = "live: {publish: open, ladder: brisk}, slow: {publish: open, ladder: calm}"
+    b = Box(launch, short_dir, encode=ladders, apps=apps)
+    slow = b.mpd("show").replace("/live/", "/slow/")
+    publish(b.into("show"), 9, "-g", "30")
+    publish(b.into("show").replace("/live/", "/slow/"), 13, "-g", "60")
+    for page, s in ((b.mpd("show"), 1), (slow, 4)):
+        wait_mpd(page, lambda m: m.periods["p0"]["v0"].open and number_of(m) > 0)
+        m = wait_mpd(page, lambda m: m.type == "static")
+        rep = m.periods["p0"]["v0"]
+        assert schema_says(m, short_dir) == ""
+        assert {d for _, _, d in rep.segments[:-1]} == {s * rep.timescale}
+        assert len(rep.segments) >= 3
+        check_media(m)
+    # what a broadcast began with, it keeps; the next one has the new length
+    on = publish(b.into("two"), None, "-g", "30")
+    wait_mpd(b.mpd("two"), lambda m: number_of(m) >= 1)
+    b.freshet.write(b.freshet.conf.read_text().split("\n", 1)[1].replace("segment: 1s", "segment: 3s"))
+    done = b.freshet.cli("reload")
+    assert done.returncode == 0, done.stderr
+    n = number_of(wait_mpd(b.mpd("two"), bool))
+    m = wait_mpd(b.mpd("two"), lambda m: number_of(m) >= n + 3)
+    rep = m.periods["p0"]["v0"]
+    assert {d for _, _, d in rep.closed()} == {rep.timescale}
+    on.send(signal.SIGINT)
+    wait_mpd(b.mpd("two"), lambda m: m.type == "static")
+    publish(b.into("two"), None, "-g", "30")
+    m = wait_mpd(b.mpd("two"), lambda m: m.type == "dynamic" and len(m.periods["p0"]["v0"].closed()) > 1)
+    rep = m.periods["p0"]["v0"]
+    assert {d for _, _, d in rep.closed()} == {3 * rep.timescale}
+
+
+def test_where_the_oldest_wins_a_second_publisher_is_told_so(launch, short_dir, publish):  # noqa: F811
+    b = Box(launch, short_dir, ingest=", takeover: oldest")
+    first = publish(b.into("show"))
+    wait_mpd(b.mpd("show"), lambda m: number_of(m) >= 1)
+    status, said = publish(b.into("show")).wait()
+    assert status != 0 and "somebody else publishes this stream" in said
+    n = number_of(wait_mpd(b.mpd("show"), bool))
+    wait_mpd(b.mpd("show"), lambda m: number_of(m) > n)
+    first.send(signal.SIGKILL)
+    publish(b.into("show"), 3)
+    wait_mpd(b.mpd("show"), lambda m: "p1" in m.periods)
+
+
+def test_a_worker_that_hangs_is_replaced(launch, short_dir, publish):  # noqa: F811
+    b = Box(launch, short_dir, workers=2)
+    for name in ("x", "y"):
+        publish(b.into(name), 14)
+    pages = [b.mpd("x"), b.mpd("y")]
+    for p in pages:
+        wait_mpd(p, lambda m: number_of(m) >= 2)
+    frozen, other = b.workers()
+    os.kill(frozen, signal.SIGSTOP)
+    wait_for(lambda: metric(b.freshet, "freshet_encoder_restarts_total", reason="hung") == 1)
+    wait_for(lambda: len(b.workers()) == 2 and frozen not in b.workers() and other in b.workers())
+    wait_for(lambda: metric(b.freshet, "freshet_encoder_workers", state="up") == 2)
+    for p in pages:
+        m = wait_mpd(p, lambda m: m.type == "static")
+        assert list(m.periods) == ["p0"]
+        assert check_media(m)["v0"] == 14 * FPS, "nothing is missing"
+    assert metric(b.freshet, "freshet_encoder_restarts_total", reason="hung") == 1
