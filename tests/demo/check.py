@@ -161,7 +161,8 @@ def watch(pop, rep):
 def ffmpeg(*args, feed=None):
     """How many frames it has decoded, and what it complained about."""
     r = subprocess.run(
-        ["ffmpeg", "-v", "warning", "-nostdin", *args, "-progress", "-", "-f", "null", "-"],
+        ["setpriv", "--pdeathsig", "KILL", "--", "ffmpeg", "-v", "warning", "-nostdin", *args,
+         "-progress", "-", "-f", "null", "-"],
         input=feed, capture_output=True, timeout=PATIENCE_S)  # fmt: skip
     frames = [x[6:] for x in r.stdout.decode().splitlines() if x.startswith("frame=")]
     said = r.stderr.decode().strip()
