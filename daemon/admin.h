@@ -2,7 +2,7 @@
  *
  * Purpose   how the command line reaches a running process. The socket has mode 0600: who can open
  *           it may change things. Commands: dump, listeners, purge PREFIX,
- *           reload, status, streams.
+ *           reload, streams.
  *           A lock on the directory makes sure that only one process uses it; the kernel drops the
  *           lock with the process, so nothing is left behind by a crash.
  * Owner     main(); the client side is one call.

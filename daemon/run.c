@@ -111,16 +111,6 @@ static json_t *reload(struct server *s)
 
 /* ---- the admin socket ---- */
 
-static json_t *status(struct server *s)
-{
-    const struct process *p = &s->process;
-
-    return json_pack("{s:b, s:s, s:I, s:s, s:I, s:i, s:f, s:s?}", "ok", 1, "version",
-                     FRESHET_VERSION, "pid", (json_int_t)getpid(), "node", p->conf->node.id,
-                     "generation", (json_int_t)p->conf->generation, "loops", p->loops_n, "uptime_s",
-                     (double)(clock_wall_us() - p->started_us) / 1e6, "config", s->file);
-}
-
 static json_t *dump(struct server *s)
 {
     char *text = NULL;
@@ -176,11 +166,9 @@ static json_t *answer(void *arg, const char *command)
     static const struct {
         const char *name;
         json_t *(*run)(struct server *s);
-    } commands[] = { { "dump", dump },
-                     { "listeners", list },
-                     { "reload", reload },
-                     { "status", status },
-                     { "streams", streams } };
+    } commands[] = {
+        { "dump", dump }, { "listeners", list }, { "reload", reload }, { "streams", streams }
+    };
 
     if (strncmp(command, "purge ", 6) == 0)
         return purge(arg, command + 6);

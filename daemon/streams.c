@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "daemon/census.h"
 #include "daemon/process.h"
+#include "daemon/status.h"
 #include "edge/front.h"
 #include "edge/request.h"
 #include "origin/home.h"
@@ -14,10 +15,14 @@
 #define PATIENCE_US (500 * MS_US)
 #define EVERY_US (2 * SEC_US)
 
+struct page {
+    char *text; /* NULL: none yet */
+    size_t len;
+};
+
 struct streams {
     pthread_mutex_t lock;
-    char *text; /* under lock */
-    size_t len;
+    struct page list, status; /* under lock */
     uint64_t due_us;
 };
 
@@ -26,10 +31,11 @@ static void add_watched(void *arg, const char *name, unsigned n)
     (void)json_array_append_new(arg, json_pack("{s:s, s:i}", "watched", name, "viewers", (int)n));
 }
 
-/* The sessions of this loop, and what is watched through it, wherever its home is. */
+/* The sessions of this loop, what is watched through it, wherever its home is, and upstreams. */
 static bool asked(struct loop *l, struct census_turn *t)
 {
     home_loop_list(l, t->list);
+    status_ask(l, t->list);
     if (l->slot[LOOP_FRONT] != NULL)
         front_each_watched(l, add_watched, t->list);
     return true;
@@ -37,14 +43,14 @@ static bool asked(struct loop *l, struct census_turn *t)
 
 /* One entry per stream: those whose home is here, and those that are only watched here. The viewers
  * of all loops are added up. */
-static json_t *merged(json_t *list)
+static json_t *merged(const json_t *list)
 {
     json_t *by_key = json_object(), *out = json_array(), *one;
     size_t i;
 
     json_array_foreach(list, i, one)
     {
-        if (json_object_get(one, "watched") != NULL)
+        if (json_object_get(one, "name") == NULL)
             continue;
         (void)json_object_set_new(one, "viewers", json_integer(0));
         (void)json_object_set(by_key, json_string_value(json_object_get(one, "name")), one);
@@ -68,7 +74,6 @@ static json_t *merged(json_t *list)
                          json_integer_value(json_object_get(one, "viewers"))));
     }
     json_decref(by_key);
-    json_decref(list);
     return out;
 }
 
@@ -99,15 +104,23 @@ static json_t *sorted(json_t *list)
     return out;
 }
 
+/* Out of what all loops have said. */
+static json_t *list_of(const struct process *p, const json_t *seen, bool whole)
+{
+    return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
+                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(merged(seen)));
+}
+
 json_t *streams_list(struct process *p)
 {
     bool whole;
-    json_t *list = census_take(p, asked, "", PATIENCE_US, &whole);
+    json_t *seen = census_take(p, asked, "", PATIENCE_US, &whole), *list;
 
-    if (list == NULL)
+    if (seen == NULL)
         return NULL;
-    return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
-                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(merged(list)));
+    list = list_of(p, seen, whole);
+    json_decref(seen);
+    return list;
 }
 
 /* ---- the part ---- */
@@ -135,30 +148,39 @@ static void fini(struct process *p, void **mine)
     if (s == NULL)
         return;
     (void)pthread_mutex_destroy(&s->lock);
-    free(s->text);
+    free(s->list.text);
+    free(s->status.text);
     free(s);
+}
+
+static void put(struct streams *s, struct page *page, json_t *j)
+{
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL, *old;
+
+    json_decref(j);
+    (void)pthread_mutex_lock(&s->lock);
+    old = page->text;
+    page->text = text;
+    page->len = text != NULL ? strlen(text) : 0;
+    (void)pthread_mutex_unlock(&s->lock);
+    free(old);
 }
 
 static uint64_t tick(struct process *p, void **mine, uint64_t now_us)
 {
     struct streams *s = *mine;
-    json_t *list;
-    char *text, *old;
+    json_t *seen;
+    bool whole;
 
     if (now_us < s->due_us)
         return s->due_us;
     s->due_us = now_us + EVERY_US;
     if (p->conf->admin.listen_n == 0)
         return s->due_us;
-    list = streams_list(p);
-    text = list != NULL ? json_dumps(list, JSON_COMPACT) : NULL;
-    json_decref(list);
-    (void)pthread_mutex_lock(&s->lock);
-    old = s->text;
-    s->text = text;
-    s->len = text != NULL ? strlen(text) : 0;
-    (void)pthread_mutex_unlock(&s->lock);
-    free(old);
+    seen = census_take(p, asked, "", PATIENCE_US, &whole);
+    put(s, &s->list, seen != NULL ? list_of(p, seen, whole) : NULL);
+    put(s, &s->status, seen != NULL ? status_json(p, seen, whole) : NULL);
+    json_decref(seen);
     return s->due_us;
 }
 
@@ -169,19 +191,35 @@ const struct part streams_part = {
     .tick = tick,
 };
 
-struct blob *streams_page(const struct process *p)
+static struct streams *streams_of(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &streams_part)
+            return p->part[i];
+    return NULL;
+}
+
+static struct blob *get(struct streams *s, const struct page *page)
 {
     struct blob *b = NULL;
 
-    for (int i = 0; p->parts[i] != NULL; i++) {
-        struct streams *s = p->part[i];
-
-        if (p->parts[i] != &streams_part || s == NULL)
-            continue;
-        (void)pthread_mutex_lock(&s->lock);
-        if (s->text != NULL)
-            b = blob_new(s->text, s->len);
-        (void)pthread_mutex_unlock(&s->lock);
-    }
+    (void)pthread_mutex_lock(&s->lock);
+    if (page->text != NULL)
+        b = blob_new(page->text, page->len);
+    (void)pthread_mutex_unlock(&s->lock);
     return b;
+}
+
+struct blob *streams_page(const struct process *p)
+{
+    struct streams *s = streams_of(p);
+
+    return s != NULL ? get(s, &s->list) : NULL;
+}
+
+struct blob *streams_status_page(const struct process *p)
+{
+    struct streams *s = streams_of(p);
+
+    return s != NULL ? get(s, &s->status) : NULL;
 }

@@ -319,7 +319,8 @@ enum st raw_respond(struct raw *x, int status, const struct h2_nv *nv, size_t n,
     CHECK(!x->responded && status >= 200 && status <= 599 && n < H2_NV_MAX);
     (void)snprintf(code, sizeof code, "%d", status);
     all[0].value = code;
-    memcpy(all + 1, nv, n * sizeof *nv);
+    if (n > 0)
+        memcpy(all + 1, nv, n * sizeof *nv);
     x->responded = true;
     if (session_of(ex) == NULL)
         return ST_ENOENT;

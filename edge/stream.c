@@ -451,7 +451,8 @@ enum st stream_begin(struct loop *l, const char *name, const char *session, uint
         end_session(l, st);
         release_session_named(l, st);
     }
-    freshen_docs(st, UINT64_MAX);
+    /* of another session: until the first manifest of this one comes, and not for ever */
+    freshen_docs(st, again ? UINT64_MAX : loop_now(l) + segment_us / 2);
     sh = lock_stream(st);
     st->source = source;
     st->segment_us = segment_us;

@@ -7,7 +7,7 @@
  *           What a process that was killed wrote down of its sessions (state_dir/streams) counts
  *           like a ticket, for reconnect_window after somebody last published.
  * Owner     daemon/: home_new() once, home_loop_start() per loop.
- * Claims    each accepted door is a claim on the stream with an epoch of its own (origin/ticket.h).
+ * Claims    each accepted door is a claim on the stream with an epoch of its own (core/ticket.h).
  *           A door may bring the ticket of an earlier claim: where no session is, one begins that
  *           goes on from it - same id and start of time, numbers and Periods beyond. A ticket older
  *           than what is here is refused (FENCED): it belongs to somebody who has been replaced.
@@ -26,7 +26,7 @@
 #include "core/addr.h"
 #include "core/flv.h"
 #include "core/status.h"
-#include "origin/ticket.h"
+#include "core/ticket.h"
 
 struct disk;
 struct door;
@@ -41,6 +41,9 @@ struct home_cfg {
     const char *state_dir;
     const struct addr_sock *const *workers; /* n of them; live as long as the home */
     unsigned n_workers;
+    /* Any loop: this worker has not said a word since then (monotonic) and is sent frames. */
+    void (*hung)(void *ctx, unsigned worker, uint64_t since_us);
+    void *ctx;
 };
 
 struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops);
@@ -74,10 +77,11 @@ const char *door_why_text(enum door_why why);
 struct door_ops {
     /* The session is there: publishing may start. The ticket is borrowed. */
     void (*accepted)(void *ctx, const struct ticket *t);
-    /* Tags of this door below `tag`, which count from 0, are in segments: no home needs them any
-     * more. With them what the next ticket would say. NULL: no interest. */
+    /* Tags of this door below `tag`, which count from 0 or as the POP has it, are in segments: no
+     * home needs them any more. With them what the next ticket would say. NULL: no interest. */
     void (*acked)(void *ctx, uint64_t tag, int64_t k, uint64_t high);
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
+    void (*room)(void *ctx); /* what door_wait() waited for; NULL: it is not called */
 };
 
 enum { DOOR_KEY_BYTES = 16 };
@@ -88,6 +92,11 @@ struct door_claim {
     bool has_key;
     uint8_t key[DOOR_KEY_BYTES]; /* a digest of what it signed in with: kid and sig */
     bool expired; /* that is good for nothing but the session which was begun with the same */
+    /* At a POP: a random number of his own, else 0. When the claim in force is his, he goes on where
+     * he was - in the same Period, if no more than a moment has passed - whatever epoch he knows of,
+     * and what has come already is dropped. */
+    uint64_t publisher;
+    int64_t behind_us; /* and how long his first tag to come has been there */
 };
 
 /* name is APP/STREAM and valid; claim NULL: none of all that. ops come on this loop until
@@ -95,7 +104,14 @@ struct door_claim {
 MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
                            const struct door_claim *claim, const struct door_ops *ops, void *ctx,
                            struct door **out);
-/* After accepted() only. One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
+/* The same for a publisher at a POP, whose tags have numbers of the POP's; 0: a sequence header in
+ * force, for a home that has none. */
+bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
+                       bool discontinuity, int64_t arrival_us);
+/* After door_may_read() was false. True: it is not any more; else ops->room() comes. */
+bool door_wait(struct door *d);
+/* After accepted() only. One audio or video tag, times normalised (session milliseconds of this
+ * connection). Sent with the
  * burst; false: the home does not keep up, stop reading until door_may_read(). */
 bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);
 void door_flush(struct door *d); /* the end of a burst */

@@ -1,5 +1,8 @@
 """What an operator sees of viewers and of the process: the command, the API, the counters."""
 
+import json
+
+import openmetrics
 import pytest
 from conftest import QUIET, get, metric, wait_for
 from live import Publisher, wait_mpd
@@ -97,3 +100,32 @@ def test_a_stream_that_is_made_elsewhere_is_listed_where_it_is_watched(on_air, l
         assert viewers(f) == 0
         assert " tier=origin proto=h2 " in f.access.read_text()
     wait_for(lambda: pop.ask("streams")["streams"] == [])
+
+
+def test_the_status_as_json(on_air):
+    f = on_air
+    (admin,) = f.urls("admin.listen")
+
+    def now():
+        status, headers, body = get(admin + "/api/v1/status")
+        assert status == 200
+        assert headers["content-type"] == "application/json"
+        assert headers["cache-control"] == "no-store"
+        return json.loads(body)
+
+    wait_for(lambda: get(admin + "/api/v1/status")[0] == 200)
+    wait_for(lambda: now()["metrics"]["cache_requests"]["edge"]["hit"] > 0)
+    told = now()
+    assert (told["ok"], told["pid"], told["loops"], told["whole"]) == (True, f.proc.pid, 2, True)
+    assert told["generation"] == 1 and 0 < told["uptime_s"] < 100
+    assert told["upstreams"] == []
+    assert told["metrics"]["ingest_publishers"] == 1
+    assert told["metrics"]["http_requests"]["h1"]["200"]["manifest"] > 0
+
+    wait_for(lambda: now()["at_us"] > told["at_us"])  # by itself
+    # the same names as in /metrics
+    text = get(admin + "/metrics")[2].decode()
+    assert {x.name.removeprefix("freshet_") for x in openmetrics.families(text)} == set(
+        told["metrics"]
+    ) - {"histogram_bounds_seconds"}
+    assert get(f.edge + "/api/v1/status")[0] == 404

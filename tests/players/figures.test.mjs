@@ -5,7 +5,7 @@ import { Figures } from "./figures.mjs";
 
 const OPT = {
   fps: 30, target: 2, tolerance: 0.5, settle: 5, "max-skew": 0.5, "max-errors": 0, "max-waiting": 1,
-  "max-gap": 1000, "max-lag": 250, "max-first-frame": 5000, "max-http-errors": 0, "max-ranges": 1, "max-dropped": 0.25,
+  "max-gap": 1000, "max-lag": 250, "max-speed-off": 0.1, "max-first-frame": 5000, "max-http-errors": 0, "max-ranges": 1, "max-dropped": 0.25,
   protocol: "h2",
 };
 const T0 = 1_700_000_000_000;
@@ -62,6 +62,20 @@ test("what comes from elsewhere may come by any protocol, but it must come", () 
   assert.match(run(clock(500)).report.failures[0], /HTTP errors: 1/);
 });
 
+test("less latency may be let pass", () => {
+  const change = (s) => (s.latency = 1.4);
+  assert.deepEqual(run({ opt: { "max-skew": 9, "max-early": 0.7 }, change }).report.failures, []);
+  assert.match(run({ opt: { "max-skew": 9, "max-early": 0.5 }, change }).report.failures[0], /latency 1.4/);
+});
+
+test("latency is judged as it is in the end", (t) => {
+  t.mock.method(Date, "now", () => T0 + 10000);
+  const opt = { "max-skew": 9 };
+  const more = (f, i) => i === 20 && f.mark("after");
+  assert.deepEqual(run({ opt, more, change: (s, i) => i < 20 && (s.latency = 5) }).report.failures, []);
+  assert.match(run({ opt, more, change: (s, i) => i >= 20 && (s.latency = 5) }).report.failures[0], /latency 5/);
+});
+
 test("one pause at the start is let pass", () => {
   const { report } = run({ more: (f, i, tell) => i === 1 && tell("waiting", T0 + 500) });
   assert.deepEqual(report.failures, []);
@@ -74,7 +88,7 @@ const WRONG = {
   "a broken body": [{ more: (f, i) => i === 9 && f.on_broken("dash", "u", "net::ERR_FAILED") }, /HTTP errors: 1/],
   "two pauses": [{ more: (f, i, tell) => i < 2 && tell("waiting", T0 + i) }, /waiting: 2/],
   "a frozen picture": [{ change: (s, i) => i === 20 && (s.gap_ms = 1800) }, /1800/],
-  "a slow clock": [{ change: (s, i) => (s.time = 110 + i / 4) }, /currentTime ran at 0.5/],
+  "a slow clock": [{ change: (s, i) => (s.time = 110 + i / 4) }, /speed by 0.5/],
   "too late": [{ opt: { "max-skew": 9 }, change: (s) => (s.latency = 2.6) }, /latency 2.6/],
   "too early": [{ opt: { "max-skew": 9 }, change: (s) => (s.latency = 1.4) }, /latency 1.4/],
   "no latency at all": [{ change: (s) => (s.latency = null) }, /latency null/],

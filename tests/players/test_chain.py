@@ -158,13 +158,13 @@ def kill_the_worker(stage, watch):
     assert worker not in stage.workers()
 
 
-def cut_the_broadcaster_off(stage, watch, source, first_frame):
+def cut_the_broadcaster_off(stage, watch, source, *args):
     """For three seconds; returns the one that comes back."""
     stage.cable.cut()
     source.wait(10)
     time.sleep(3)  # away
     watch.mark("back")
-    source = stage.source("--first-frame", first_frame)
+    source = stage.source("--first-frame", 10000, *args)
     watch.wait_all("recovered", 30, mark="back")
     watch.wait_all("caught_up", 20, mark="back")
     return source
@@ -187,20 +187,24 @@ def peace(watch):
     assert report["ok"], describe(report)
     for player in report["players"].values():
         after = player["phases"]["after"]
-        assert (after["waiting"], after["errors"]) == (0, []) and after["gap_ms"] < 1000
+        assert (after["waiting"], after["errors"]) == (0, []) and after["gap_ms"] < 1000, after
+        assert after["glass_s"] < 2.5, after
     return report["players"].values()
 
 
-# Nothing is made while a broadcaster is away, and it takes a moment to begin; players wait that long.
-AWAY = {"max_gap": 9000, "max_waiting": 4, "max_ranges": 2}
+# Nothing is made while a broadcaster is away, and it takes a moment to begin; players wait that long,
+# go on with what is newest, and slow down from there; where a source begins anew its time is measured
+# anew.
+AWAY = {"max_gap": 9000, "max_waiting": 4, "max_ranges": 2, "max_early": 1.5, "max_spread": 50,
+        "max_speed_off": 0.2}  # fmt: skip
 
 
 def test_players_live_through_one_fault_after_the_other(stage):
     source = stage.source()
-    watch = stage.watch(**{**AWAY, "max_waiting": 8})
+    watch = stage.watch(**{**AWAY, "max_waiting": 8, "max_ranges": 3})
     watch.wait_all("steady", 60)
     kill_the_worker(stage, watch)
-    source = cut_the_broadcaster_off(stage, watch, source, 10000)
+    source = cut_the_broadcaster_off(stage, watch, source)
     freeze_the_broadcaster(watch, source)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1", "p2"], 1)
@@ -221,7 +225,18 @@ def test_players_follow_a_broadcaster_who_comes_back(stage):
     first = stage.source()
     watch = stage.watch(**AWAY)
     watch.wait_all("steady", 60)
-    cut_the_broadcaster_off(stage, watch, first, 10000)
+    cut_the_broadcaster_off(stage, watch, first)
+    for player in peace(watch):
+        assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)
+
+
+@pytest.mark.long
+def test_who_comes_back_with_a_backlog_does_not_stay_late(stage):
+    first = stage.source()
+    watch = stage.watch(**AWAY)
+    watch.wait_all("steady", 60)
+    # five seconds of it, all at once: only its end is played, and as late as everything else
+    cut_the_broadcaster_off(stage, watch, first, "--late", 5)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)
 

@@ -8,7 +8,7 @@
  *   playing waiting seeking ended error http first_frame period switch    as they happen
  *   steady      a player has played for --settle seconds
  *   recovered   after a mark: a picture made after the mark is on the screen {mark, after_ms}
- *   caught_up   and the true latency is what it is to be {mark, after_ms, latency}
+ *   caught_up   and the true latency is not more than it is to be {mark, after_ms, latency}
  *   stood_still our own timer was late by more than --max-lag: the machine was not there {ms}
  *   report      the figures of both players, by phase and in all; the last line is always one,
  *               with ok and failures, and the exit status is 0 or 1 accordingly (2: usage)
@@ -45,7 +45,9 @@ const OPTIONS = {
   settle: { type: "string", default: "5" } /* seconds until latency counts */,
   epoch: { type: "string", multiple: true, default: [] } /* FRAME:MS, as the command */,
   /* what is good enough */
-  tolerance: { type: "string", default: "0.5" } /* of the median latency, seconds */,
+  tolerance: { type: "string", default: "0.5" } /* of the last phase's median latency, seconds */,
+  "max-early": { type: "string" } /* and so much below the target; absent: the same */,
+  "max-speed-off": { type: "string", default: "0.1" } /* of currentTime, all in all */,
   "max-skew": { type: "string", default: "0.5" } /* latency: the player's figure against ours */,
   "max-errors": { type: "string", default: "0" },
   "max-waiting": { type: "string", default: "1" },
