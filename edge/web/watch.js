@@ -68,5 +68,5 @@ if (name === null) {
   if (typeof dashjs === "undefined")
     say("This server has no player: dash.all.min.js is missing from its share/freshet directory. " +
         "Any DASH player can play the manifest below.");
-  else play(`/${name}/manifest.mpd`);
+  else play(new URL(`/${name}/manifest.mpd`, location.href).href); /* dash.js wants it whole */
 }
