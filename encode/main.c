@@ -25,7 +25,7 @@
 
 enum { FAILED = 1, USAGE = 2, LISTEN_FD = 3 };
 enum {
-    STREAMS_DEFAULT = 64,
+    STREAMS_DEFAULT = 256,
     STREAMS_MAX = 1024,
     FILES_MAX = 256,
     BASE_MIB = 256,

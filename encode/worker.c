@@ -98,6 +98,8 @@ struct conn {
     struct h2 *h2;
     struct ex *open;
     struct grave grave;
+    struct mail push_mail; /* to ourselves: once for all that is done in a turn */
+    bool push_posted;
     bool busy; /* h2_feed() or h2_pump() is on the stack */
     bool closed;
 };
@@ -115,7 +117,7 @@ struct worker {
     uint8_t read_buf[READ_BYTES];
 };
 
-static void push(struct conn *c);
+static void push_soon(struct conn *c);
 
 /* --- records out --- */
 
@@ -332,7 +334,7 @@ static void job_done(struct loop *l, struct mail *m)
         ex->failed = true;
     h2_resume(c->h2, ex->id);
     hand_over(ex);
-    push(c);
+    push_soon(c);
 }
 
 static void answer(struct ex *ex, int status, const char *why)
@@ -496,7 +498,8 @@ static void conn_close(struct conn *c)
     *c->prevp = c->next;
     if (c->next != NULL)
         c->next->prevp = c->prevp;
-    loop_bury(c->w->loop, &c->grave, free_conn);
+    if (!c->push_posted) /* else its letter does it */
+        loop_bury(c->w->loop, &c->grave, free_conn);
 }
 
 /* False: closed. */
@@ -545,6 +548,26 @@ static void push(struct conn *c)
         return;
     }
     io_want(&c->io, IO_READ | (outq_bytes(h2_outq(c->h2)) > 0 ? IO_WRITE : 0u));
+}
+
+static void push_delivered(struct loop *l, struct mail *m)
+{
+    struct conn *c = CONTAINER_OF(m, struct conn, push_mail);
+
+    c->push_posted = false;
+    if (c->closed)
+        loop_bury(l, &c->grave, free_conn);
+    else
+        push(c);
+}
+
+static void push_soon(struct conn *c)
+{
+    if (c->push_posted || c->closed)
+        return;
+    c->push_posted = true;
+    c->push_mail.deliver = push_delivered;
+    mailbox_post(&c->w->loop->mailbox, &c->push_mail);
 }
 
 static void read_some(struct conn *c)

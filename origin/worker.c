@@ -5,11 +5,16 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/io.h"
 #include "core/loop.h"
 
 enum { LINK_MAGIC = 0x3ec0de71, READ_BYTES = 256 << 10, OUT_HIGH = 256 << 10, FLUSH_IOV = 64 };
 enum { HEADERS_MAX = 12, STASH_MAX = 16 << 20 };
+
+/* Tags of many streams go out together: the first at once, what follows it within this time at the
+ * end of it. A chunk is many times as long. */
+#define PACE_US (12 * MS_US)
 
 /* One connection; a lost one is buried and the link makes another when it is needed. */
 struct worker_conn {
@@ -19,6 +24,8 @@ struct worker_conn {
     struct worker_link *link; /* NULL: lost */
     struct loop *loop;
     struct grave grave;
+    struct timer pace; /* set: there may be something to send */
+    uint64_t sent_us;
     bool busy; /* h2_feed() or h2_pump() is on the stack */
     bool lost;
 };
@@ -224,6 +231,7 @@ static void lose(struct worker_conn *c)
     if (c->link != NULL && c->link->conn == c)
         c->link->conn = NULL;
     io_stop(&c->io);
+    timer_cancel(c->loop, &c->pace);
     loop_bury(c->loop, &c->grave, free_conn);
 }
 
@@ -266,6 +274,26 @@ static void push(struct worker_conn *c)
     io_want(&c->io, IO_READ | (flushed == ST_MORE ? IO_WRITE : 0u));
 }
 
+static void on_pace(struct loop *l, struct timer *t)
+{
+    struct worker_conn *c = CONTAINER_OF(t, struct worker_conn, pace);
+
+    c->sent_us = loop_now(l);
+    push(c);
+}
+
+static void push_soon(struct worker_conn *c)
+{
+    uint64_t now_us = loop_now(c->loop);
+
+    if (timer_is_set(&c->pace))
+        return;
+    if (now_us - c->sent_us >= PACE_US)
+        on_pace(c->loop, &c->pace);
+    else
+        timer_set(c->loop, &c->pace, c->sent_us + PACE_US);
+}
+
 static void read_all(struct worker_conn *c)
 {
     uint8_t *buf = c->link->read_buf;
@@ -286,7 +314,7 @@ static void read_all(struct worker_conn *c)
         if (st < ST_OK || st == ST_EOF)
             lose(c);
         else
-            push(c);
+            push_soon(c);
     }
 }
 
@@ -314,6 +342,7 @@ static enum st connect_link(struct worker_link *w)
         return ST_ENOMEM;
     OBJ_INIT(c, LINK_MAGIC);
     c->loop = w->loop;
+    c->pace.fire = on_pace;
     c->link = w;
     c->h2 = h2_client_new(w->loop, &h2_limits_tier, &session_ops, c);
     if (c->h2 != NULL)
@@ -426,7 +455,7 @@ void exchange_more(struct exchange *x)
     if (lane == NULL || lane->conn->lost)
         return;
     h2_resume(lane->conn->h2, lane->id);
-    push(lane->conn);
+    push_soon(lane->conn);
 }
 
 void exchange_cancel(struct exchange *x)

@@ -23,16 +23,17 @@ pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed"
 class Box:
     """All in one process, and where its doors are."""
 
-    def __init__(self, launch, short_dir, workers=1, name="a", more=""):
+    def __init__(self, launch, short_dir, workers=1, name="a", more="",
+                 apps="live: {publish: open}", ingest="", encode=""):  # fmt: skip
         self.freshet = launch(
             make_certificate(short_dir)
             + f"state_dir: {short_dir}/{name}-state\n"
             + "loops: 2\n"
             + 'admin: {listen: ["127.0.0.1:0"]}\n'
-            + 'ingest: {listen: ["rtmp://127.0.0.1:0", "rtmps://127.0.0.1:0"]}\n'
-            + f"encode: {{workers: {workers}}}\n"
+            + 'ingest: {listen: ["rtmp://127.0.0.1:0", "rtmps://127.0.0.1:0"]'
+            + f"{ingest}}}\nencode: {{workers: {workers}{encode}}}\n"
             + 'edge: {listen: ["http://127.0.0.1:0", "https://127.0.0.1:0"]}\n'
-            + "apps: {live: {publish: open}}\n"
+            + f"apps: {{{apps}}}\n"
             + more,
             name,
         ).wait_ready()

@@ -28,7 +28,7 @@ export async function with_browser(path, more, use) {
       handleSIGINT: false,
       args: [...ARGS, ...more],
     });
-    await use(browser);
+    return await use(browser);
   } finally {
     await browser?.close();
     rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });

@@ -1,6 +1,6 @@
 """watch.mjs from Python: two real players, their events to wait for, their report in the end.
 
-A page of ours, seen by look.mjs; and ffmpeg as a third player, which is judged by its silence.
+A page of ours, seen by visit.mjs; and ffmpeg as a third player, which is judged by its silence.
 """
 
 import json
@@ -126,10 +126,10 @@ class Watch(Teller):
 
 
 class Page(Teller):
-    """A page of ours in the browser, looked at four times a second (look.mjs tells what is seen)."""
+    """A page of ours in the browser, looked at four times a second (visit.mjs tells what is seen)."""
 
     def __init__(self, url, tmp):
-        super().__init__("look.mjs", tmp, {"url": url})
+        super().__init__("visit.mjs", tmp, {"url": url})
 
     def see(self, true, timeout=30, after=0):
         """The first look, counted from the after-th event, for which true(look); waited for."""
