@@ -52,7 +52,7 @@ struct conf_tls_name {
     const char *cert, *key;
 };
 
-enum conf_play { CONF_PLAY_OPEN };
+enum conf_play { CONF_PLAY_OPEN, CONF_PLAY_SIGNED };
 enum conf_publish { CONF_PUBLISH_NONE, CONF_PUBLISH_OPEN, CONF_PUBLISH_LOCAL, CONF_PUBLISH_SIGNED };
 enum conf_answer { CONF_NO, CONF_YES };
 
@@ -70,6 +70,7 @@ struct conf_app {
     const char *name;
     struct conf_url origin; /* text "": the edge's upstreams */
     enum conf_play play;
+    uint64_t play_grace_us; /* media go on for so long after a token's EXP */
     enum conf_publish publish;
     enum conf_answer permanent_keys; /* exp=0 is allowed */
     const char *ladder;
@@ -102,6 +103,8 @@ struct conf_edge_limits {
     uint32_t h2_forced_resets, h2_control_frames; /* per 10 s */
     uint32_t held_per_stream, held_per_address, pending_lookups;
     uint32_t upstream_connections; /* HTTP/1 connections per outside origin */
+    uint32_t subscriptions;
+    uint64_t linger_us;
 };
 
 struct conf_ingest_limits {
@@ -140,6 +143,9 @@ struct conf {
     struct {
         enum conf_log_level level;
         enum conf_log_format format;
+        const char *access; /* "off", "stdout", "stderr" or a path */
+        enum conf_log_format access_format;
+        uint32_t access_sample;
     } log;
     struct {
         struct {
@@ -157,6 +163,7 @@ struct conf {
         size_t listen_n;
         const struct conf_url *upstream;
         size_t upstream_n;
+        enum conf_answer push;
         uint64_t cache_bytes;
         struct conf_edge_limits limits;
     } edge;
@@ -174,6 +181,8 @@ struct conf {
     struct {
         uint32_t workers;
         uint64_t chunk_us;
+        uint64_t hung_after_us;
+        uint64_t quarantine_us;
         const struct conf_ladder *ladders;
         size_t ladders_n;
     } encode;
@@ -186,6 +195,8 @@ struct conf {
     struct {
         const struct conf_secret *publish;
         size_t publish_n;
+        const struct conf_secret *play;
+        size_t play_n;
     } secrets;
     const struct conf_app *apps;
     size_t apps_n;

@@ -13,6 +13,10 @@ enum { LINK_MAGIC = 0x3ec0de71, READ_BYTES = 256 << 10, OUT_HIGH = 256 << 10, FL
 enum { HEADERS_MAX = 12, STASH_MAX = 16 << 20, WHY_MAX = 128 };
 #define CONNECT_US (3 * SEC_US)
 
+/* Tags of many streams go out together: the first at once, what follows it within this time at the
+ * end of it. A chunk is many times as long. */
+#define PACE_US (12 * MS_US)
+
 /* One connection; a lost one is buried and the link makes another when it is needed. */
 struct exchange_conn {
     int magic;
@@ -23,6 +27,8 @@ struct exchange_conn {
     struct loop *loop;
     struct timer timer; /* until it is open */
     struct grave grave;
+    struct timer pace; /* set: there may be something to send */
+    uint64_t sent_us;
     bool busy; /* h2_feed() or h2_pump() is on the stack */
     bool open;
     bool lost;
@@ -249,6 +255,7 @@ static void lose(struct exchange_conn *c)
     c->link = NULL;
     timer_cancel(c->loop, &c->timer);
     io_stop(&c->io);
+    timer_cancel(c->loop, &c->pace);
     loop_bury(c->loop, &c->grave, free_conn);
 }
 
@@ -334,6 +341,26 @@ static void push(struct exchange_conn *c)
     io_want(&c->io, IO_READ | (flushed == ST_MORE ? IO_WRITE : 0u));
 }
 
+static void on_pace(struct loop *l, struct timer *t)
+{
+    struct exchange_conn *c = CONTAINER_OF(t, struct exchange_conn, pace);
+
+    c->sent_us = loop_now(l);
+    push(c);
+}
+
+static void push_soon(struct exchange_conn *c)
+{
+    uint64_t now_us = loop_now(c->loop);
+
+    if (timer_is_set(&c->pace))
+        return;
+    if (now_us - c->sent_us >= PACE_US)
+        on_pace(c->loop, &c->pace);
+    else
+        timer_set(c->loop, &c->pace, c->sent_us + PACE_US);
+}
+
 static void read_all(struct exchange_conn *c)
 {
     uint8_t *buf = c->link->read_buf;
@@ -360,7 +387,7 @@ static void read_all(struct exchange_conn *c)
         if (st < ST_OK || st == ST_EOF)
             lose(c);
         else
-            push(c);
+            push_soon(c);
     }
 }
 
@@ -396,6 +423,7 @@ static enum st connect_link(struct exchange_link *w)
         return ST_ENOMEM;
     OBJ_INIT(c, LINK_MAGIC);
     c->loop = w->loop;
+    c->pace.fire = on_pace;
     c->link = w;
     c->h2 = h2_client_new(w->loop, &h2_limits_tier, &session_ops, c);
     if (c->h2 != NULL)
@@ -503,6 +531,7 @@ enum st exchange_start(struct exchange *x, struct exchange_link *w, const char *
     x->lane = lane;
     x->round++;
     record_reader_init(&x->reader, RECORD_BYTES_MAX);
+    x->reader.raw_chunks = true;
     buf_init(&x->stash, STASH_MAX);
     x->paused = false;
     x->link = w;
@@ -523,7 +552,7 @@ void exchange_more(struct exchange *x)
     if (lane == NULL || lane->conn->lost)
         return;
     h2_resume(lane->conn->h2, lane->id);
-    push(lane->conn);
+    push_soon(lane->conn);
 }
 
 void exchange_cancel(struct exchange *x)

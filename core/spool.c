@@ -30,6 +30,8 @@ static void drop_first(struct spool *s)
     s->first = t->next;
     if (s->first == NULL)
         s->last = NULL;
+    if (s->found == t)
+        s->found = NULL;
     s->bytes -= t->n;
     t->next = NULL;
     put_tag(t);
@@ -149,7 +151,9 @@ struct spool_tag *spool_find(struct spool *s, uint64_t number)
         return NULL;
     if (number == t->number) /* the usual one: a live worker asks for the newest */
         return t;
-    for (t = s->first; t->number < number; t = t->next)
-        ;
+    t = s->found != NULL && s->found->number <= number ? s->found : s->first;
+    while (t->number < number)
+        t = t->next;
+    s->found = t;
     return t;
 }

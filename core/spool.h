@@ -45,6 +45,7 @@ enum spool_header { SPOOL_VIDEO_HEADER, SPOOL_AUDIO_HEADER, SPOOL_HEADERS };
 struct spool {
     struct spool_limits limits;
     struct spool_tag *first, *last;
+    struct spool_tag *found; /* by spool_find(): the next is asked for next; NULL: none */
     uint64_t next_number;
     uint64_t bytes;
     uint64_t needed; /* tags below this one nobody needs */

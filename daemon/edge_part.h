@@ -11,6 +11,8 @@
 #ifndef DAEMON_EDGE_PART_H
 #define DAEMON_EDGE_PART_H
 
+#include <jansson.h>
+
 #include "daemon/listeners.h"
 #include "daemon/part.h"
 
@@ -19,7 +21,8 @@ struct store;
 struct tls_tier_paths;
 
 extern const struct part edge_part;
-struct store *edge_store(const struct process *p); /* the process's one store */
+json_t *edge_metrics_json(const struct process *p); /* of the whole process; NULL: no memory */
+struct store *edge_store(const struct process *p);  /* the process's one store */
 /* `tls.tier`: what is not configured is NULL. */
 struct tls_tier_paths edge_tier_paths(const struct conf *c);
 extern const struct listen_user edge_user;  /* edge.listen */

@@ -91,6 +91,11 @@ static enum metric_ingest_close close_of(enum door_why why)
         return METRIC_INGEST_CLOSE_AUTH;
     case DOOR_BUSY:
         return METRIC_INGEST_CLOSE_BUSY;
+    case DOOR_KICKED:
+    case DOOR_BANNED:
+        return METRIC_INGEST_CLOSE_KICKED;
+    case DOOR_QUARANTINED:
+        return METRIC_INGEST_CLOSE_QUARANTINE;
     case DOOR_NO_WORKER:
     case DOOR_REFUSED:
     case DOOR_LIMIT:
@@ -123,6 +128,11 @@ static enum metric_ingest_close close_of_uplink(enum uplink_why why)
         return METRIC_INGEST_CLOSE_AUTH;
     case UPLINK_BUSY:
         return METRIC_INGEST_CLOSE_BUSY;
+    case UPLINK_KICKED:
+    case UPLINK_BANNED:
+        return METRIC_INGEST_CLOSE_KICKED;
+    case UPLINK_QUARANTINED:
+        return METRIC_INGEST_CLOSE_QUARANTINE;
     case UPLINK_REFUSED:
     case UPLINK_NO_HOME:
     case UPLINK_STOPPING:
@@ -264,6 +274,11 @@ static void fini(struct process *p, void **mine)
     free(live);
 }
 
+static void on_hung(void *ctx, unsigned worker, uint64_t since_us)
+{
+    workers_hung(ctx, worker, since_us);
+}
+
 /* Before the loops' threads run: the workers' sockets are there by now. */
 static enum st make(struct process *p, void **mine, const struct conf *conf)
 {
@@ -285,7 +300,9 @@ static enum st make(struct process *p, void **mine, const struct conf *conf)
                             .disk = live->disk = disk_new(),
                             .state_dir = conf->state_dir,
                             .workers = live->workers,
-                            .n_workers = workers_count(p) };
+                            .n_workers = workers_count(p),
+                            .hung = on_hung,
+                            .ctx = p };
     live->home = home_new(&cfg, p->loop, (unsigned)p->loops_n);
     live->ingest = ingest_new(&sink);
     live->uplinks = uplinks_new();
@@ -402,7 +419,7 @@ static enum st check(const struct conf *c, struct err *err)
     enum st st = load_tls(c, &tls, err);
 
     if (st == ST_OK)
-        st = keys_load(c, &keys, err);
+        st = keys_load(KEYS_PUBLISH, c, &keys, err);
     if (st == ST_OK)
         st = load_dcs(c, &dcs, err);
     dcs_unref(&dcs);
@@ -422,7 +439,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
     if (st == ST_OK)
         st = load_tls(fresh, &tls, err);
     if (st == ST_OK)
-        st = keys_load(fresh, &keys, err);
+        st = keys_load(KEYS_PUBLISH, fresh, &keys, err);
     if (st == ST_OK)
         st = load_dcs(fresh, &dcs, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
@@ -456,6 +473,14 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
         live->deliveries[i] = NULL;
         mailbox_post(&p->loop[i]->mailbox, &d->mail);
     }
+}
+
+struct home *live_home(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &live_part && p->part[i] != NULL)
+            return ((struct live *)p->part[i])->home;
+    return NULL;
 }
 
 const struct part live_part = {

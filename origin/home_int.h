@@ -16,6 +16,7 @@
 #include "edge/stream.h"
 #include "manifests/model.h"
 #include "origin/anchor.h"
+#include "origin/ban.h"
 #include "origin/disk.h"
 #include "origin/home.h"
 #include "origin/hub.h"
@@ -26,6 +27,8 @@ struct home {
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
+    atomic_uint *load; /* sessions pinned to each worker */
+    struct ban_list *bans;
     /* loop 0's: */
     struct timer sweep_timer;
     struct disk_job sweep_job;
@@ -48,7 +51,8 @@ enum { SESSION_REPS_MAX = 32 };
 struct resume {
     char rep[4];
     uint64_t next_tag;
-    char *state; /* JSON text; owned */
+    char *state; /* what the worker wrote, handed on as it is; owned */
+    size_t n, room;
 };
 
 enum session_phase {
@@ -73,10 +77,11 @@ struct session {
     uint8_t key[DOOR_KEY_BYTES];
     uint64_t begun_us;
     uint64_t last_tag_us;
-    uint64_t left_us; /* when the publisher left; 0: it has not */
-    bool gone;        /* freed when its last letter has come */
-    bool stalled;     /* the open segments were closed for want of tags */
-    bool over;        /* all that the worker has to say has come */
+    uint64_t left_us;   /* when the publisher left; 0: it has not */
+    uint64_t forget_us; /* ended: when even its documents go */
+    bool gone;          /* freed when its last letter has come */
+    bool stalled;       /* the open segments were closed for want of tags */
+    bool over;          /* all that the worker has to say has come */
 
     /* time */
     struct anchor anchor;
@@ -93,6 +98,7 @@ struct session {
     int64_t marked_ms;    /* session time of the last mark */
     bool cut;             /* the next tag begins something new, */
     bool paused;          /* but only after a silence: its times go on */
+    uint64_t stale;       /* tags since then that came too late */
 
     /* numbers that are safe on disk: nothing above may be published yet */
     struct disk_job job;
@@ -108,9 +114,12 @@ struct session {
     struct spool spool;
     struct exchange x;
     struct spool_body up;
-    unsigned worker;
-    unsigned failures; /* in a row, without a chunk in between */
-    bool refused;      /* by the worker, for what is in the stream */
+    uint64_t heard_us; /* when the worker spoke last, or had no reason to */
+    unsigned worker;   /* the pin; kept when it is released, for what is said of it */
+    bool pinned;
+    bool failed[RDV_NODES_MAX]; /* workers, since one has made a chunk */
+    unsigned failures;          /* in a row, without a chunk in between */
+    bool refused;               /* by the worker, for what is in the stream */
     uint64_t failing_since_us;
     struct timer retry;
 
@@ -119,7 +128,8 @@ struct session {
     struct stream *stream;
     struct hub_channel *channel; /* there when the model and the stream are */
     struct record_head head;
-    json_t *json; /* of the record whose bytes are coming */
+    json_t *json;    /* of the record whose bytes are coming; NULL for a chunk */
+    struct buf text; /* a chunk's JSON */
     struct buf bytes;
     struct resume resume[SESSION_REPS_MAX];
     unsigned n_resume;
@@ -138,7 +148,7 @@ void session_free_now(struct session *s); /* the loop stops */
 /* A publisher has claimed it; again: it is the one who had it, and his tags go on. */
 void session_arrive(struct session *s, bool again);
 void session_ticket(const struct session *s, struct ticket *out);
-void session_leave(struct session *s, struct door *d, bool ended);
+void session_leave(struct session *s, bool ended);
 /* number: the POP's, or 0. */
 void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us);
@@ -181,8 +191,18 @@ void known_sweep_stop(struct home *h, struct loop *l);
 
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);
+void session_fail(struct session *s, enum door_why why); /* the broadcast is over */
 void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
+/* Is the worker alive? To be asked every second; when it is not, the stream goes elsewhere. False:
+ * it hangs, and the broadcast had ended: nothing more will come. */
+bool session_listen(struct session *s);
+
+/* pin.c: which worker. Taken, it counts as that worker's load until it is released. */
+void pin_take(struct session *s);
+void pin_release(struct session *s);
+void pin_failed(struct session *s); /* this one has; the next pin_take() goes elsewhere */
+void pin_works(struct session *s);
 
 /* claim.c: whom a publisher belongs to. NULL: *why; known may be NULL. again: it is the one who has
  * it already. */

@@ -119,6 +119,7 @@ static void look_locked(struct hub_sub *s, struct picture *p)
     p->live = c->live;
     p->n_reps = c->n_reps;
     memcpy(p->rep, c->rep, c->n_reps * sizeof c->rep[0]);
+    s->docs_sent = 0; /* those of the last picture have all gone out */
     for (s->n_docs = 0; s->n_docs < c->n_docs; s->n_docs++)
         s->doc[s->n_docs] = hub_record_ref(c->doc[s->n_docs].record);
     s->seq = c->next - 1;

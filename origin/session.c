@@ -90,6 +90,7 @@ struct session *session_new(struct home_loop *hl, const char *name, const struct
     anchor_init(&s->anchor);
     configure(s, hl->loop->conf);
     buf_init(&s->bytes, RECORD_BYTES_MAX);
+    buf_init(&s->text, RECORD_JSON_MAX);
     buf_init(&s->doc, 4 << 20);
     s->timer.fire = on_timer;
     s->cut = true;
@@ -110,6 +111,7 @@ static void free_session(struct grave *g)
         free(s->resume[i].state);
     json_decref(s->json);
     buf_fini(&s->bytes);
+    buf_fini(&s->text);
     buf_fini(&s->doc);
     spool_fini(&s->spool);
     spool_body_fini(&s->up);
@@ -127,6 +129,7 @@ void session_free_now(struct session *s)
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_STOPPING);
     exchange_cancel(&s->x);
+    pin_release(s);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
     hub_close(&s->channel);
@@ -190,7 +193,8 @@ static void end_session(struct session *s)
              "the broadcast has ended");
     session_record_remove(s);
     timer_cancel(l, &s->timer);
-    timer_set(l, &s->timer, loop_now(l) + LINGER_US);
+    timer_set(l, &s->timer, loop_now(l) + STALL_US);
+    s->forget_us = loop_now(l) + LINGER_US;
     if (exchange_is_on(&s->x))
         exchange_more(&s->x); /* the end goes up; the rest comes down */
     else if (!s->timed)
@@ -202,6 +206,7 @@ static void end_session(struct session *s)
 void session_over(struct session *s)
 {
     s->over = true;
+    pin_release(s);
     if (s->model != NULL)
         model_end(s->model);
     if (s->stream != NULL) {
@@ -211,11 +216,10 @@ void session_over(struct session *s)
     }
 }
 
-void session_leave(struct session *s, struct door *d, bool ended)
+void session_leave(struct session *s, bool ended)
 {
     struct loop *l = loop_of(s);
 
-    (void)d;
     s->left_us = loop_now(l);
     session_tell(s, false);
     if (ended)
@@ -229,20 +233,36 @@ static uint64_t window_us(const struct session *s)
     return loop_of(s)->conf->ingest.reconnect_window_us;
 }
 
+/* The broadcast has ended: its last records come, or never, and then it lingers. */
+static void wind_up(struct session *s)
+{
+    struct loop *l = loop_of(s);
+
+    if (!s->over && !session_listen(s))
+        session_over(s);
+    if (loop_now(l) >= s->forget_us)
+        session_free_now(s);
+    else
+        timer_set(l, &s->timer, s->over ? s->forget_us : loop_now(l) + STALL_US);
+}
+
 static void on_timer(struct loop *l, struct timer *t)
 {
     struct session *s = CONTAINER_OF(t, struct session, timer);
     uint64_t now_us = loop_now(l);
 
     if (s->phase == SESSION_ENDED) {
-        session_free_now(s);
+        wind_up(s);
         return;
     }
     if (!s->stalled && now_us - s->last_tag_us >= STALL_US) {
-        s->paused = !s->cut;
+        s->paused = s->paused || !s->cut;
         s->stalled = s->cut = true;
         session_cut(s);
     }
+    (void)session_listen(s);
+    if (s->phase == SESSION_ENDED)
+        return; /* there is no worker for it */
     if (s->left_us != 0 && now_us - s->left_us >= window_us(s)) {
         end_session(s);
         return;
@@ -315,6 +335,57 @@ static bool is_news(struct session *s, uint64_t number)
     return true;
 }
 
+static bool is_config(const struct flv_tag *tag)
+{
+    struct flv_media media;
+    enum st st = tag->type == FLV_VIDEO ? flv_video_parse(tag->body, tag->n, &media)
+                                        : flv_audio_parse(tag->body, tag->n, &media);
+
+    return tag->type != FLV_SCRIPT && st == ST_OK && media.packet == FLV_CONFIG;
+}
+
+static void drop_stale(struct session *s, const struct flv_tag *tag)
+{
+    struct metrics *m = loop_of(s)->metrics;
+
+    s->stale++;
+    if (m != NULL)
+        metric_add(&m->ingest_frames_dropped[tag->type == FLV_VIDEO   ? METRIC_MEDIA_VIDEO
+                                             : tag->type == FLV_AUDIO ? METRIC_MEDIA_AUDIO
+                                                                      : METRIC_MEDIA_DATA],
+                   1);
+}
+
+/* In time again after a silence, or given up. */
+static void is_back(struct session *s)
+{
+    char n[24];
+
+    s->paused = false;
+    if (s->stale == 0)
+        return;
+    (void)snprintf(n, sizeof n, "%llu", (unsigned long long)s->stale);
+    log_note(loop_of(s)->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "frames", n),
+             "home", "what was sent late after a silence is not played");
+    s->stale = 0;
+}
+
+/* After a silence. False: the tag is of a backlog that nobody waits for any more. */
+static bool in_time(struct session *s, const struct flv_tag *tag, int64_t ms, int64_t arrival_us)
+{
+    enum anchor_verdict v = anchor_judge(&s->anchor, arrival_us, ms);
+
+    if (v == ANCHOR_STALE && !is_config(tag)) {
+        drop_stale(s, tag);
+        return false;
+    }
+    if (v == ANCHOR_ANEW) /* what has been taken since then was timed by the old clock */
+        s->cut = true;
+    if (!s->anchor.back)
+        is_back(s);
+    return true;
+}
+
 void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us)
 {
@@ -330,19 +401,20 @@ void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, 
         s->cut = true;
         s->paused = false;
     }
-    if (s->paused)
-        anchor_hold(&s->anchor, s->last_arrival_us);
-    else if (s->cut)
+    if (s->paused && s->stalled)
+        anchor_pause(&s->anchor, s->last_arrival_us);
+    else if (s->cut && !s->paused)
         join_times(s, tag, arrival_us);
-    s->paused = false;
     ms = flv_unwrap(s->now_ms - s->shift_ms, tag->ts_ms) + s->shift_ms;
     s->now_ms = ms > s->now_ms ? ms : s->now_ms;
     s->last_arrival_us = arrival_us;
     s->last_tag_us = loop_now(loop_of(s));
+    if (s->stalled)
+        s->heard_us = s->last_tag_us;
     s->stalled = false;
+    if (s->paused && !in_time(s, tag, ms, arrival_us))
+        return;
     anchor_add(&s->anchor, arrival_us, ms);
-    if (anchor_let_go(&s->anchor, arrival_us))
-        s->cut = true;
     anchor = anchor_us(&s->anchor, arrival_us);
     buf_init(&mark, FLV_MARK_MAX);
     if (mark_is_due(s, ms, anchor))

@@ -10,7 +10,6 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
-#include "core/rdv.h"
 #include "origin/home_int.h"
 
 enum { FAILURES_MAX = 5, NO_WORKER_US = 10 * 1000 * 1000 };
@@ -20,18 +19,6 @@ static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
 /* --- ends --- */
 
-/* Sticky while it works; after a failure the next in this stream's order of preference. */
-static unsigned pick_worker(struct session *s)
-{
-    unsigned n = s->hl->home->cfg.n_workers;
-    int order[RDV_NODES_MAX];
-
-    if (n > RDV_NODES_MAX)
-        n = RDV_NODES_MAX;
-    rdv_rank(s->hl->nodes, (int)n, s->name, strlen(s->name), order);
-    return (unsigned)order[s->failures % n];
-}
-
 static void retry(struct loop *l, struct timer *t)
 {
     struct session *s = CONTAINER_OF(t, struct session, retry);
@@ -40,7 +27,7 @@ static void retry(struct loop *l, struct timer *t)
     session_start_exchange(s);
 }
 
-static void fail(struct session *s, enum door_why why)
+void session_fail(struct session *s, enum door_why why)
 {
     if (s->door != NULL)
         door_close_by_home(s->door, why);
@@ -48,21 +35,31 @@ static void fail(struct session *s, enum door_why why)
     session_record_remove(s);
     timer_cancel(loop_of(s), &s->retry);
     session_over(s);
-    timer_set(loop_of(s), &s->timer, loop_now(loop_of(s)) + SEC_US);
+    s->forget_us = loop_now(loop_of(s)) + SEC_US;
+    timer_set(loop_of(s), &s->timer, s->forget_us);
 }
 
 static void try_again(struct session *s)
 {
     uint64_t now_us = loop_now(loop_of(s));
 
+    pin_failed(s);
     if (s->failures++ == 0)
         s->failing_since_us = now_us;
     if (now_us - s->failing_since_us > NO_WORKER_US) {
-        fail(s, DOOR_NO_WORKER);
+        session_fail(s, DOOR_NO_WORKER);
         return;
     }
     s->retry.fire = retry;
     timer_set(loop_of(s), &s->retry, now_us + (s->failures == 1 ? 0 : RETRY_US));
+}
+
+/* What was half there of it. */
+static void forget_record(struct session *s)
+{
+    json_decref(s->json);
+    s->json = NULL;
+    buf_reset(&s->bytes);
 }
 
 static void on_ended(struct exchange *x, enum exchange_end why)
@@ -70,9 +67,7 @@ static void on_ended(struct exchange *x, enum exchange_end why)
     struct session *s = CONTAINER_OF(x, struct session, x);
     struct loop *l = loop_of(s);
 
-    json_decref(s->json);
-    s->json = NULL;
-    buf_reset(&s->bytes);
+    forget_record(s);
     if (why == EXCHANGE_DONE && s->phase == SESSION_ENDED) {
         session_over(s);
         return;
@@ -81,9 +76,30 @@ static void on_ended(struct exchange *x, enum exchange_end why)
              "the exchange with the worker has ended: %s", exchange_end_text(why));
     if (why == EXCHANGE_REFUSED || s->refused ||
         (why == EXCHANGE_BROKEN && s->failures >= FAILURES_MAX))
-        fail(s, DOOR_REFUSED);
+        session_fail(s, DOOR_REFUSED);
     else
         try_again(s);
+}
+
+bool session_listen(struct session *s)
+{
+    const struct home_cfg *cfg = &s->hl->home->cfg;
+    struct loop *l = loop_of(s);
+    uint64_t now_us = loop_now(l);
+
+    if (!exchange_is_on(&s->x) || s->x.paused || (s->stalled && s->phase == SESSION_LIVE))
+        s->heard_us = now_us;
+    if (now_us - s->heard_us < l->conf->encode.hung_after_us)
+        return true;
+    log_error(l->log, LOG_CTX_TEXT(LOG_CTX_INT(NULL, "worker", s->worker), "stream", s->name),
+              "home", "the worker hangs");
+    cfg->hung(cfg->ctx, s->worker, s->heard_us);
+    exchange_cancel(&s->x);
+    forget_record(s);
+    if (s->phase == SESSION_ENDED)
+        return false;
+    try_again(s);
+    return true;
 }
 
 static const struct exchange_ops ops = { .record = session_on_record, .ended = on_ended };
@@ -102,6 +118,16 @@ uint64_t session_resume_tag(const struct session *s)
     return least < spool_next(&s->spool) ? least : spool_next(&s->spool);
 }
 
+/* A worker that has gone wrong must not make the next one refuse the stream. */
+static bool is_json(const struct buf *text)
+{
+    json_t *j = json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES, NULL);
+    bool yes = j != NULL;
+
+    json_decref(j);
+    return yes;
+}
+
 /* The states of all renditions as one JSON object, base64 for a header; "" when there is nothing
  * to resume. *from: the first tag that the next worker needs. */
 static enum st resume_header(struct session *s, struct buf *out, uint64_t *from)
@@ -114,10 +140,11 @@ static enum st resume_header(struct session *s, struct buf *out, uint64_t *from)
     for (unsigned i = 0; i < s->n_resume; i++) {
         const struct resume *r = &s->resume[i];
 
-        buf_printf(&text, "%s\"%s\":%s", i > 0 ? "," : "", r->rep, r->state);
+        buf_printf(&text, "%s\"%s\":", i > 0 ? "," : "", r->rep);
+        buf_add(&text, r->state, r->n);
     }
     buf_puts(&text, "}");
-    if (s->n_resume > 0 && text.st == ST_OK) {
+    if (s->n_resume > 0 && text.st == ST_OK && is_json(&text)) {
         uint8_t *to = buf_grow(out, (text.len + 2) / 3 * 4 + 1);
 
         if (to != NULL)
@@ -190,7 +217,7 @@ void session_start_exchange(struct session *s)
     enum st st;
 
     if (s->hl->home->cfg.n_workers == 0) {
-        fail(s, DOOR_NO_WORKER);
+        session_fail(s, DOOR_NO_WORKER);
         return;
     }
     if (!session_ready(s)) /* the state record is on its way to the disk */
@@ -215,10 +242,11 @@ void session_start_exchange(struct session *s)
     if (resume.len > 0)
         nv[n++] = HEADER("freshet-resume", (const char *)resume.data);
 #undef HEADER
-    s->worker = pick_worker(s);
+    pin_take(s);
     s->x.ops = &ops;
     st = begin_body(s, from);
     s->x.body = &s->up.h2;
+    s->heard_us = loop_now(loop_of(s));
     if (st == ST_OK)
         st = exchange_start(&s->x, s->hl->links[s->worker], s->name, nv, n);
     buf_fini(&resume);

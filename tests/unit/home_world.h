@@ -42,7 +42,7 @@
 #include "origin/home.h"
 #include "origin/home_int.h"
 
-enum { WORKERS = 3, CONNS = 16, SAIDS = 16, PATIENCE_S = 20 };
+enum { WORKERS = 3, CONNS = 16, SAIDS = 64, PATIENCE_S = 20, SAY_BYTES = 128 << 10 };
 
 static uint64_t world_mono_us = 1000 * SEC_US;
 static int64_t world_wall_us = INT64_C(1800000000) * (int64_t)SEC_US;
@@ -92,6 +92,7 @@ struct world {
     int conns;
     struct said *said[SAIDS]; /* in the order in which they came */
     int saids;
+    unsigned hung[WORKERS];
 };
 
 /* --- a worker --- */
@@ -131,7 +132,7 @@ static inline void *on_stream(struct h2 *h2, void *ctx, int32_t id)
             s->conn = i;
         }
     buf_init(&s->out, 1 << 20);
-    (void)buf_grow(&s->out, 512 << 10); /* slices point into it: it must not move */
+    (void)buf_grow(&s->out, SAY_BYTES); /* slices point into it: it must not move */
     s->out.len = 0;
     buf_init(&s->got, 8 << 20);
     return s;
@@ -296,7 +297,7 @@ static inline void say(struct said *s, enum record_type type, size_t payload, co
     record_put_text(&s->out, type, 0, ++s->seq, text, (size_t)n, payload);
     if (payload > 0)
         memset(buf_grow(&s->out, payload), 'x', payload);
-    assert_true(s->out.st == ST_OK && s->out.len <= 512 << 10);
+    assert_true(s->out.st == ST_OK && s->out.len <= SAY_BYTES);
     h2_resume(s->h2, s->id);
 }
 
@@ -386,8 +387,8 @@ static inline void on_closed(void *ctx, enum door_why why)
 }
 
 static const struct door_ops pub_ops = { .accepted = on_accepted,
-                                        .acked = on_acked,
-                                        .closed = on_closed };
+                                         .acked = on_acked,
+                                         .closed = on_closed };
 
 static inline void pub_claim(struct world *w, struct pub *p, const char *name,
                              const struct door_claim *c)
@@ -431,6 +432,14 @@ static inline void pub_frames(struct world *w, struct pub *p, int n)
 
 /* --- the world --- */
 
+static inline void on_hung(void *ctx, unsigned worker, uint64_t since_us)
+{
+    struct world *w = ctx;
+
+    assert_true(since_us <= world_mono_us);
+    w->hung[worker]++;
+}
+
 static inline struct session *session_of(struct world *w, const char *name)
 {
     for (struct session *s = home_loop_of(&w->l)->first; s != NULL; s = s->next)
@@ -459,7 +468,9 @@ static inline void home_begin(struct world *w)
     struct store_cfg store = { .cap_bytes = 64 << 20, .object_bytes = 8 << 20, .ops = &fetch_ops };
     struct home_cfg cfg = { .state_dir = w->state_dir,
                             .workers = w->addrs,
-                            .n_workers = w->n_workers };
+                            .n_workers = w->n_workers,
+                            .hung = on_hung,
+                            .ctx = w };
 
     assert_int_equal(loop_init(&w->l, 0, 1), ST_OK);
     w->loops[0] = &w->l;

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/exchange.h"
 #include "core/loop.h"
 
@@ -125,12 +126,21 @@ static void die(struct script *w, int i)
 }
 
 /* One turn of everybody. */
+/* Each step takes as long as a link waits with what it has to send. */
+static uint64_t test_now = SEC_US;
+static uint64_t test_mono(void) { return test_now; }
+static int64_t test_wall(void) { return (int64_t)test_now; }
+static const struct clock_source test_clock = { test_mono, test_wall };
+
 static void step(struct script *w)
 {
     static uint8_t buf[16 << 10];
     struct iovec v[16];
     int fd;
 
+    test_now += 20 * MS_US;
+    (void)loop_touch(&w->l);
+    timer_wheel_sweep(&w->l);
     assert_int_equal(loop_turn_nowait(&w->l), ST_OK);
     while ((fd = accept4(w->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         assert_true(w->conns < CONNS);
@@ -190,6 +200,7 @@ static int setup(void **state)
     struct exchange_peer peer = { .addr = &w->addr, .n_addrs = 1, .authority = "worker" };
     struct err e;
 
+    clock_use(&test_clock);
     (void)strcpy(w->dir, "/tmp/fr-worker-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
     (void)snprintf(un.sun_path, sizeof un.sun_path, "%s/w", w->dir);
@@ -348,6 +359,31 @@ static void records_come_down_while_tags_go_up(void **state)
     assert_int_equal(c.ends, 1);
     assert_int_equal(c.why, EXCHANGE_DONE);
     assert_int_equal(exchange_link_streams(w->link), 0);
+}
+
+/* What is to go up soon after the last write waits for more, and not for long. */
+static void tags_that_come_soon_after_others_go_up_together(void **state)
+{
+    struct script *w = *state;
+    struct client c = { .ends = 0 };
+
+    start(w, &c, "live/show");
+    steps(w);
+    c.up = true;
+    exchange_more(&c.x);
+    step(w);
+    assert_int_equal(w->said[0].got, 1); /* the first does not wait */
+    test_now -= 19 * MS_US;
+    (void)loop_touch(&w->l);
+    c.up = true;
+    exchange_more(&c.x);
+    assert_true(c.up);
+    exchange_more(&c.x);
+    step(w);
+    step(w);
+    assert_false(c.up);
+    assert_int_equal(w->said[0].got, 2);
+    exchange_cancel(&c.x);
 }
 
 static void a_refusal_says_whether_another_worker_may_help(void **state)
@@ -617,6 +653,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(records_come_down_while_tags_go_up),
+        TEST(tags_that_come_soon_after_others_go_up_together),
         TEST(a_refusal_says_whether_another_worker_may_help),
         TEST(garbage_ends_the_exchange_and_no_other),
         TEST(an_end_inside_a_record_is_no_end),

@@ -33,8 +33,15 @@ static void tags_are_numbered_and_found(void **state)
         assert_int_equal(add(&s, i * 10, 50)->number, i + 1);
     for (uint64_t n = 1; n <= 20; n++)
         assert_int_equal(spool_find(&s, n)->ts_ms, (n - 1) * 10);
+    for (uint64_t n = 20; n > 0; n--)
+        assert_int_equal(spool_find(&s, n)->ts_ms, (n - 1) * 10);
     assert_null(spool_find(&s, 0));
     assert_null(spool_find(&s, 21));
+    assert_int_equal(spool_find(&s, 2)->number, 2);
+    spool_release(&s, 20);
+    (void)add(&s, 5000, 50); /* 1 to 19 are old, and nobody needs them */
+    assert_null(spool_find(&s, 2));
+    assert_int_equal(spool_find(&s, 20)->number, 20);
     spool_fini(&s);
 }
 
