@@ -793,7 +793,7 @@ static void what_waited_is_told_with_its_age(void **state)
 
     w->dc[0].mute = w->dc[1].mute = true;
     pub_open(w, &p, "live/show");
-    pass_ms(w, 2100);
+    pass_ms(w, 2300); /* a far timer may be 256 ms late */
     assert_int_equal(p.accepted, 1);
     int64_t first_us = wall_us;
     send_headers(&p);
