@@ -330,16 +330,77 @@ static void check_tier_listens(struct load *l, const struct yaml_node *at)
     }
 }
 
-static void check_secrets(struct load *l, const struct yaml_node *publish)
+static void check_secrets(struct load *l, const struct yaml_node *at, const char *section,
+                          const struct conf_secret *v, size_t n)
+{
+    char shown[300];
+
+    for (size_t i = 0; i < n; i++) {
+        show_path(shown, section, v[i].name);
+        if (v[i].file[0] == '\0')
+            conf_complain(&l->r, find(at, v[i].name)->key_pos, shown, "file is missing");
+    }
+}
+
+/* A token names a stream and is checked on its manifests: of somebody else's paths we know neither.
+ */
+static void check_apps(struct load *l, const struct yaml_node *apps)
 {
     const struct conf *c = l->c;
     char shown[300];
 
-    for (size_t i = 0; i < c->secrets.publish_n; i++) {
-        show_path(shown, "secrets.publish", c->secrets.publish[i].name);
-        if (c->secrets.publish[i].file[0] == '\0')
-            conf_complain(&l->r, find(publish, c->secrets.publish[i].name)->key_pos, shown,
-                          "file is missing");
+    for (size_t i = 0; i < c->apps_n; i++) {
+        const struct conf_app *a = &c->apps[i];
+        const struct yaml_node *at = find(find(apps, a->name), "play");
+
+        if (a->play != CONF_PLAY_SIGNED)
+            continue;
+        (void)snprintf(shown, sizeof shown, "apps.%s.play", a->name);
+        if (a->origin.text[0] != '\0')
+            conf_complain(&l->r, at->pos, shown,
+                          "tokens are for streams, not for an outside origin");
+        else if (c->secrets.play_n == 0)
+            conf_complain(&l->r, at->pos, shown, "signed needs a key in secrets.play");
+    }
+}
+
+static void check_access_log(struct load *l, const struct yaml_node *at)
+{
+    const char *to = l->c->log.access;
+
+    if (to[0] != '/' && strcmp(to, "off") != 0 && strcmp(to, "stdout") != 0 &&
+        strcmp(to, "stderr") != 0)
+        conf_complain(&l->r, at->pos, "log.access",
+                      "wanted is off, stdout, stderr or a path from the root");
+}
+
+/* Also where something else is wrong: whoever asks for a ladder that is to come has named keys that
+ * are unknown yet, and should be told why. */
+static void check_ladders(struct load *l, const struct yaml_node *root)
+{
+    const struct yaml_node *ladders = find(find(root, "encode"), "ladders"), *at;
+    const struct conf *c = l->c;
+    char shown[300];
+
+    for (size_t i = 0; i < c->encode.ladders_n; i++) {
+        const struct conf_ladder *d = &c->encode.ladders[i];
+
+        show_path(shown, "encode.ladders", d->name);
+        if (d->copy == CONF_NO)
+            conf_complain(&l->r, find(ladders, d->name)->key_pos, shown,
+                          "this version cannot transcode yet: write {copy: true}");
+        else if (d->segment_us < c->encode.chunk_us)
+            conf_complain(&l->r, find(ladders, d->name)->key_pos, shown,
+                          "the segment is shorter than encode.chunk");
+    }
+    for (size_t i = 0; i < c->apps_n; i++) {
+        if (conf_ladder(c, c->apps[i].ladder) != NULL)
+            continue;
+        at = find(find(root, "apps"), c->apps[i].name);
+        at = find(at, "ladder") != NULL ? find(at, "ladder") : at;
+        show_path(shown, "apps", c->apps[i].name);
+        conf_complain(&l->r, at->pos, shown, "there is no ladder of this name: encode.ladders.%s",
+                      c->apps[i].ladder);
     }
 }
 
@@ -349,7 +410,12 @@ static void check_whole(struct load *l, const struct yaml_node *root)
     const struct yaml_node *edge = find(root, "edge"), *at = find(find(edge, "limits"), "memory");
 
     check_tls(l, find(root, "tls"));
-    check_secrets(l, find(find(root, "secrets"), "publish"));
+    check_secrets(l, find(find(root, "secrets"), "publish"), "secrets.publish", c->secrets.publish,
+                  c->secrets.publish_n);
+    check_secrets(l, find(find(root, "secrets"), "play"), "secrets.play", c->secrets.play,
+                  c->secrets.play_n);
+    check_apps(l, find(root, "apps"));
+    check_access_log(l, find(find(root, "log"), "access"));
     check_listens(l, find(find(root, "admin"), "listen"), "admin.listen", c->admin.listen,
                   c->admin.listen_n);
     check_listens(l, find(edge, "listen"), "edge.listen", c->edge.listen, c->edge.listen_n);
@@ -388,6 +454,8 @@ enum st conf_parse(const char *name, const char *text, size_t len, uint64_t gene
         section(&l, &top, root);
     if (l.st == ST_OK && l.r.errors == 0)
         check_whole(&l, root);
+    if (l.st == ST_OK && root != NULL)
+        check_ladders(&l, root);
     l.c->blocks = l.m.blocks;
     conf_mem_free(&tree);
     conf_report_end(&l.r);

@@ -24,6 +24,7 @@ uint64_t loop_touch(struct loop *l)
 {
     OBJ_CHECK(l, LOOP_MAGIC);
     l->now_us = clock_mono_us();
+    mailbox_wake(&l->mailbox);
     return l->now_us;
 }
 
@@ -33,6 +34,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 
     (void)fd, (void)what;
     (void)loop_touch(l);
+    mailbox_clear(&l->mailbox);
     (void)mailbox_drain(&l->mailbox, l);
 }
 
@@ -114,8 +116,13 @@ static enum st turn(struct loop *l, int flags)
 {
     OBJ_CHECK(l, LOOP_MAGIC);
     l->turns++;
+    if (mailbox_has(&l->mailbox))
+        flags |= EVLOOP_NONBLOCK;
     int r = event_base_loop(l->base, flags);
+    mailbox_wake(&l->mailbox);
+    (void)mailbox_drain(&l->mailbox, l); /* what we have written to ourselves, or others just now */
     free_the_dead(l);
+    mailbox_rest(&l->mailbox);
     return r < 0 ? ST_EIO : ST_OK;
 }
 

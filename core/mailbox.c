@@ -8,6 +8,7 @@
 enum st mailbox_init(struct mailbox *mb)
 {
     atomic_init(&mb->newest, NULL);
+    atomic_init(&mb->awake, false);
     mb->efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return mb->efd < 0 ? ST_EIO : ST_OK;
 }
@@ -25,9 +26,10 @@ bool mailbox_push(struct mailbox *mb, struct mail *m)
 
     do
         m->next = was;
-    while (!atomic_compare_exchange_weak_explicit(&mb->newest, &was, m, memory_order_acq_rel,
+    while (!atomic_compare_exchange_weak_explicit(&mb->newest, &was, m, memory_order_seq_cst,
                                                   memory_order_relaxed));
-    return was == NULL;
+    /* Either we see it asleep, or it sees the letter: mailbox_rest() then mailbox_has(). */
+    return was == NULL && !atomic_load_explicit(&mb->awake, memory_order_seq_cst);
 }
 
 void mailbox_signal(struct mailbox *mb)
@@ -45,15 +47,20 @@ void mailbox_post(struct mailbox *mb, struct mail *m)
         mailbox_signal(mb);
 }
 
-unsigned mailbox_drain(struct mailbox *mb, struct loop *l)
+void mailbox_clear(struct mailbox *mb)
 {
     uint64_t count;
-    ssize_t n = read(mb->efd, &count, sizeof count); /* clear before taking: no lost wake-up */
+    ssize_t n = read(mb->efd, &count, sizeof count);
+
+    (void)n;
+}
+
+unsigned mailbox_drain(struct mailbox *mb, struct loop *l)
+{
     struct mail *m = atomic_exchange_explicit(&mb->newest, NULL, memory_order_acq_rel);
     struct mail *oldest = NULL;
     unsigned letters = 0;
 
-    (void)n;
     while (m != NULL) {
         struct mail *next = m->next;
 

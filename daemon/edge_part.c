@@ -11,6 +11,7 @@
 #include "core/io.h"
 #include "core/mem.h"
 #include "core/tls.h"
+#include "daemon/keys.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/streams.h"
@@ -32,6 +33,7 @@ struct delivery {
     struct tls_set *tls;
     SSL_CTX *tier;
     struct routes *routes;
+    struct auth_keys *play_keys;
 };
 
 struct edge {
@@ -47,6 +49,7 @@ struct edge {
     struct tls_set *tls;
     SSL_CTX *tier; /* of origin.listen */
     struct routes *routes;
+    struct auth_keys *play_keys;
     struct delivery *deliveries[CONF_LOOPS_MAX];
 
     pthread_mutex_t scrape_lock;
@@ -105,7 +108,7 @@ static enum st next_tickets(struct edge *e, struct tls_tickets **out, struct err
     return tls_tickets_random(e->tickets, out, err);
 }
 
-static struct tls_tier_paths tier_paths(const struct conf *c)
+struct tls_tier_paths edge_tier_paths(const struct conf *c)
 {
     return (struct tls_tier_paths){
         .cert = c->tls.tier.cert[0] != '\0' ? c->tls.tier.cert : NULL,
@@ -117,7 +120,7 @@ static struct tls_tier_paths tier_paths(const struct conf *c)
 /* What our other machines come in by; NULL: no listener needs it. */
 static enum st load_tier(const struct conf *c, SSL_CTX **out, struct err *err)
 {
-    struct tls_tier_paths paths = tier_paths(c);
+    struct tls_tier_paths paths = edge_tier_paths(c);
 
     *out = NULL;
     for (size_t i = 0; i < c->origin.listen_n; i++)
@@ -129,7 +132,7 @@ static enum st load_tier(const struct conf *c, SSL_CTX **out, struct err *err)
 static enum st load_routes(const struct conf *c, SSL_CTX *outside, struct routes **out,
                            struct err *err)
 {
-    struct tls_tier_paths paths = tier_paths(c);
+    struct tls_tier_paths paths = edge_tier_paths(c);
     SSL_CTX *tier = NULL;
     enum st st = ST_OK;
 
@@ -145,12 +148,16 @@ static enum st check(const struct conf *c, struct err *err)
 {
     struct tls_set *tls;
     SSL_CTX *tier = NULL;
+    struct auth_keys *keys = NULL;
     enum st st = load_tls(c, NULL, &tls, err);
 
     if (st == ST_OK)
         st = load_tier(c, &tier, err);
     SSL_CTX_free(tier);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, c, &keys, err);
     tls_set_unref(&tls);
+    auth_keys_unref(&keys);
     return st;
 }
 
@@ -277,12 +284,19 @@ static void loop_stop_(struct process *p, void **mine, struct loop *l)
     io_loop_fini(l);
 }
 
-struct store *edge_store(const struct process *p)
+static struct edge *edge_of(const struct process *p)
 {
     for (int i = 0; p->parts[i] != NULL; i++)
         if (p->parts[i] == &edge_part)
-            return ((struct edge *)p->part[i])->store;
+            return p->part[i];
     return NULL;
+}
+
+struct store *edge_store(const struct process *p)
+{
+    struct edge *e = edge_of(p);
+
+    return e != NULL ? e->store : NULL;
 }
 
 /* --- a new configuration --- */
@@ -294,6 +308,7 @@ static void drop_delivery(struct delivery *d)
     tls_set_unref(&d->tls);
     SSL_CTX_free(d->tier);
     routes_unref(&d->routes);
+    auth_keys_unref(&d->play_keys);
     free(d);
 }
 
@@ -303,6 +318,7 @@ static void drop_prepared(struct edge *e)
     SSL_CTX_free(e->tier);
     e->tier = NULL;
     routes_unref(&e->routes);
+    auth_keys_unref(&e->play_keys);
 }
 
 static void abort_(struct process *p, void **mine)
@@ -325,6 +341,8 @@ static void delivered(struct loop *l, struct mail *m)
         d->tls = NULL;
         front_set_tier_tls(l, d->tier);
         d->tier = NULL;
+        front_set_play_keys(l, d->play_keys);
+        d->play_keys = NULL;
         fetch_loop_set_routes(l, d->routes);
     }
     drop_delivery(d);
@@ -344,6 +362,8 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         st = load_tier(fresh, &e->tier, err);
     if (st == ST_OK)
         st = load_routes(fresh, e->outside, &e->routes, err);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, fresh, &e->play_keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 
@@ -356,6 +376,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         d->routes = routes_ref(e->routes);
         if (e->tier != NULL && SSL_CTX_up_ref(e->tier) == 1)
             d->tier = e->tier;
+        d->play_keys = auth_keys_ref(e->play_keys);
     }
     if (st != ST_OK) {
         tls_tickets_unref(&tickets);
@@ -399,25 +420,44 @@ const struct part edge_part = {
 
 enum { METRICS_MAX = 4 << 20 };
 
-static struct blob *metrics_page(struct edge *e)
+/* Under the scrape's lock. */
+static void read_gauges(struct edge *e)
 {
     struct metrics *m = e->scrape;
-    struct blob *b = NULL;
-    struct buf text;
 
-    buf_init(&text, METRICS_MAX);
-    (void)pthread_mutex_lock(&e->scrape_lock);
     metric_set(&m->cache_bytes, store_cache_bytes(e->store));
     metric_set(&m->cache_objects, store_objects(e->store));
     metric_set(&m->memory_bytes[METRIC_MEMORY_CHUNK], mem_pool_used(&e->pool));
     metric_set(&m->memory_limit_bytes,
                atomic_load_explicit(&e->pool.limit_bytes, memory_order_relaxed));
-    observe_write_metrics(observe_of(e->process), &text, m);
+}
+
+static struct blob *metrics_page(struct edge *e)
+{
+    struct blob *b = NULL;
+    struct buf text;
+
+    buf_init(&text, METRICS_MAX);
+    (void)pthread_mutex_lock(&e->scrape_lock);
+    read_gauges(e);
+    observe_write_metrics(observe_of(e->process), &text, e->scrape);
     (void)pthread_mutex_unlock(&e->scrape_lock);
     if (text.st == ST_OK)
         b = blob_new(text.data, text.len);
     buf_fini(&text);
     return b;
+}
+
+json_t *edge_metrics_json(const struct process *p)
+{
+    struct edge *e = edge_of(p);
+    json_t *j;
+
+    (void)pthread_mutex_lock(&e->scrape_lock);
+    read_gauges(e);
+    j = observe_metrics_json(observe_of(p), e->scrape);
+    (void)pthread_mutex_unlock(&e->scrape_lock);
+    return j;
 }
 
 static bool is(const struct target *t, const char *path)
@@ -445,6 +485,9 @@ static void answer_admin(void *ctx, struct loop *l, const struct http_head *head
     } else if (is(target, "/api/v1/streams")) {
         out->type = "application/json";
         out->body = streams_page(e->process);
+    } else if (is(target, "/api/v1/status")) {
+        out->type = "application/json";
+        out->body = streams_status_page(e->process);
     } else if (!pages_status(target, out)) {
         out->status = 404;
         return;

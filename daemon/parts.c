@@ -1,6 +1,7 @@
 /* What this program is made of: the parts, and who serves which listener. */
 #include <stddef.h>
 
+#include "daemon/access_part.h"
 #include "daemon/edge_part.h"
 #include "daemon/listeners.h"
 #include "daemon/live_part.h"
@@ -22,5 +23,5 @@ const struct listen_section listen_sections[] = {
 };
 
 /* A part may use what stands above it; listeners come last, so that a connection finds all. */
-const struct part *const parts[] = { &observe_part, &edge_part,      &workers_part, &live_part,
-                                     &streams_part, &listeners_part, NULL };
+const struct part *const parts[] = { &observe_part, &edge_part,    &access_part,    &workers_part,
+                                     &live_part,    &streams_part, &listeners_part, NULL };

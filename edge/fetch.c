@@ -243,8 +243,31 @@ static void unlinked(void *ctx, struct loop *l, struct gobj *o)
         fill_end_now(fl);
 }
 
+static void evicted(void *ctx, struct loop *l, struct gobj *o, bool capacity)
+{
+    (void)ctx, (void)o;
+    FETCH_COUNT(fetch_of(l),
+                cache_evictions[capacity ? METRIC_EVICT_CAPACITY : METRIC_EVICT_EXPIRED]);
+}
+
+void fetch_each_upstream(struct loop *l, void (*each)(void *arg, const struct fetch_upstream *u),
+                         void *arg)
+{
+    uint64_t now_us = loop_now(l);
+
+    for (const struct peer *p = fetch_of(l)->peers; p != NULL; p = p->next) {
+        struct fetch_upstream u = { .url = p->host->url,
+                                    .fills = p->fills,
+                                    .open = p->breaker.open_us > now_us };
+
+        breaker_recent(&p->breaker, now_us, &u.ok, &u.bad);
+        each(arg, &u);
+    }
+}
+
 const struct store_ops fetch_ops = {
     .want = want,
     .refresh = refresh,
     .unlinked = unlinked,
+    .evicted = evicted,
 };

@@ -72,6 +72,11 @@ enum st front_loop_start(struct front *f, struct loop *l)
     fl->loop = l;
     fl->store = f->store;
     fl->date_s = UINT64_MAX;
+    fl->viewers = viewers_new(l);
+    if (fl->viewers == NULL) {
+        free(fl);
+        return ST_ENOMEM;
+    }
     l->slot[LOOP_FRONT] = fl;
     return ST_OK;
 }
@@ -94,6 +99,9 @@ void front_loop_stop(struct loop *l)
     http2_loop_fini(f);
     tls_set_unref(&f->tls);
     SSL_CTX_free(f->tier_tls);
+    auth_keys_unref(&f->play_keys);
+    token_memo_free(&f->tokens);
+    viewers_free(&f->viewers);
     player = f->player != NULL ? &f->player->own : NULL;
     own_unref(&player);
     OBJ_FINI(f, FRONT_LOOP_MAGIC);
@@ -117,6 +125,24 @@ void front_set_tier_tls(struct loop *l, SSL_CTX *ctx)
     f->tier_tls = ctx;
 }
 
+void front_set_play_keys(struct loop *l, struct auth_keys *keys)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    auth_keys_unref(&f->play_keys);
+    f->play_keys = keys;
+    if (f->tokens != NULL)
+        token_memo_clear(f->tokens);
+}
+
+void front_set_access_log(struct loop *l, struct access_log *a) { front_loop_of(l)->access = a; }
+
+void front_each_watched(struct loop *l, void (*each)(void *arg, const char *name, unsigned n),
+                        void *arg)
+{
+    viewers_each(front_loop_of(l)->viewers, each, arg);
+}
+
 const char *front_date(struct front_loop *f)
 {
     uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
@@ -131,16 +157,30 @@ const char *front_date(struct front_loop *f)
     return f->date;
 }
 
-void front_count_answer(struct request *r, enum metric_proto proto)
+/* A manifest or a segment of a stream, out of the index, to somebody outside. */
+static void see_viewer(struct conn *c, const struct request *r)
+{
+    const struct target *t = &r->target;
+    int status = r->answer.status;
+
+    if (r->profile != FRONT_EDGE ||
+        (t->kind != TARGET_MANIFEST && t->kind != TARGET_MASTER && t->kind != TARGET_PLAYLIST &&
+         t->kind != TARGET_SEGMENT) ||
+        r->object == METRIC_OBJECT_PROXY || r->answer.head == NULL ||
+        (status != 200 && status != 206 && status != 304))
+        return;
+    viewers_see(c->f->viewers, c->viewer, r->key + 1, t->app.n + 1 + t->stream.n);
+}
+
+void front_count_answer(struct conn *c, struct request *r, enum metric_proto proto)
 {
     struct metrics *m = r->front->loop->metrics;
 
     metric_add(&m->http_requests[proto][metric_code_of(r->answer.status)][r->object], 1);
     metric_observe(&m->http_ttfb_seconds, loop_now(r->front->loop) - r->begun_us);
-    if (r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE)
-        metric_add(&m->cache_requests[r->profile == FRONT_TIER ? METRIC_TIER_ORIGIN
-                                                               : METRIC_TIER_EDGE][r->result],
-                   1);
+    if (request_used_store(r))
+        metric_add(&m->cache_requests[request_tier(r)][r->result], 1);
+    see_viewer(c, r);
 }
 
 /* --- connections --- */
@@ -238,6 +278,7 @@ void conn_close(struct conn *c, enum metric_close why)
         http1_fini(c);
     else if (c->proto == CONN_HTTP2)
         http2_fini(c);
+    viewers_leave(f->viewers, c->viewer);
     *c->prevp = c->next;
     if (c->next != NULL)
         c->next->prevp = c->prevp;

@@ -20,6 +20,8 @@
 
 #include "core/status.h"
 
+struct access_log;
+struct auth_keys;
 struct blob;
 struct http_head;
 struct loop;
@@ -69,6 +71,16 @@ void front_unlisten(struct front_listener **lp); /* its connections stay */
 void front_set_tls(struct loop *l, struct tls_set *set);
 /* The same for FRONT_TIER: asks for a certificate of ours. */
 void front_set_tier_tls(struct loop *l, SSL_CTX *ctx);
+
+/* The keys of play tokens; takes the reference. */
+void front_set_play_keys(struct loop *l, struct auth_keys *keys);
+
+/* Where requests are logged; borrowed until another is set. NULL: nowhere. */
+void front_set_access_log(struct loop *l, struct access_log *a);
+
+/* The streams that are watched through this loop, and by how many (edge/viewers.h). */
+void front_each_watched(struct loop *l, void (*each)(void *arg, const char *name, unsigned n),
+                        void *arg);
 
 uint64_t front_connections(const struct front *f);
 

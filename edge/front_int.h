@@ -19,9 +19,12 @@
 #include "core/loop.h"
 #include "core/metric.h"
 #include "core/outq.h"
+#include "edge/access.h"
 #include "edge/front.h"
 #include "edge/http1_req.h"
 #include "edge/request.h"
+#include "edge/token.h"
+#include "edge/viewers.h"
 
 struct front {
     int magic;
@@ -53,6 +56,11 @@ struct front_loop {
     struct store *store;
     struct tls_set *tls;
     SSL_CTX *tier_tls;
+    struct auth_keys *play_keys;
+    struct access_log *access;
+    uint64_t access_seen; /* requests, for sampling */
+    struct viewers *viewers;
+    struct token_memo *tokens; /* once there was one */
     struct front_listener *listeners;
     struct conn *conns;
     uint64_t n_conns;
@@ -101,6 +109,7 @@ struct conn {
     struct timer timer;
     struct grave grave;
     struct addr peer;
+    struct viewer viewer[VIEWER_MARKS];
 
     /* the slow reader's clock: runs while bytes of ours wait for the peer */
     bool blocked;                     /* they do */
@@ -162,6 +171,6 @@ enum { ANSWER_SCRATCH = 64 };
 size_t answer_h2(struct front_loop *f, const struct request *r, struct h2_nv *nv,
                  char scratch[ANSWER_SCRATCH]);
 
-void front_count_answer(struct request *r, enum metric_proto proto);
+void front_count_answer(struct conn *c, struct request *r, enum metric_proto proto);
 
 #endif

@@ -258,7 +258,7 @@ static void on_ready(struct request *r)
     size_t n = answer_h2(c->f, r, nv, scratch);
     bool body = !r->answer.no_body && r->answer.length != 0;
 
-    front_count_answer(r, METRIC_PROTO_H2);
+    front_count_answer(c, r, METRIC_PROTO_H2);
     h2_priority(c->h2->h2, ex->id, urgency_of(r), false);
     ex->body = (struct h2_body){ .avail = body_avail, .take = body_take };
     if (h2_respond(c->h2->h2, ex->id, nv, n, body ? &ex->body : NULL) != ST_OK)
@@ -462,45 +462,50 @@ static void on_end(struct h2 *h2, void *stream, int32_t id)
         ex->raw.ops->end(ex->raw.ctx);
 }
 
-static void count_reset(const struct h2_ex *ex, const struct h2_close *why)
+/* What is counted of a stream's end; RESET_N: it was in good order, or went with its connection. */
+static enum metric_reset reset_of(const struct h2_ex *ex, const struct h2_close *why)
 {
-    struct metrics *m = ex->f->loop->metrics;
-
-    if (why->by_peer) {
-        if (why->code != H2_NO_ERROR)
-            metric_add(&m->http_streams_reset[METRIC_RESET_CLIENT], 1);
-        return;
-    }
+    if (why->by_peer)
+        return why->code != H2_NO_ERROR ? METRIC_RESET_CLIENT : METRIC_RESET_N;
     switch (why->reason) {
     case H2_RESET_BROKEN_BODY:
-        metric_add(&m->http_streams_reset[METRIC_RESET_UPSTREAM_BROKEN], 1);
-        return;
+        return METRIC_RESET_UPSTREAM_BROKEN;
     case H2_RESET_SLOW_READER:
-        metric_add(
-            &m->http_streams_reset[ex->stalled ? METRIC_RESET_STALL : METRIC_RESET_SLOW_READER], 1);
-        return;
+        return ex->stalled ? METRIC_RESET_STALL : METRIC_RESET_SLOW_READER;
     case H2_RESET_REFUSED:
     case H2_RESET_NOMEM:
-        metric_add(&m->http_streams_reset[METRIC_RESET_REFUSED], 1);
-        return;
+        return METRIC_RESET_REFUSED;
     case H2_RESET_BAD_REQUEST:
     case H2_RESET_HEADER_LIST:
     case H2_RESET_PROTOCOL:
-        metric_add(&m->http_streams_reset[METRIC_RESET_BAD_REQUEST], 1);
-        return;
+        return METRIC_RESET_BAD_REQUEST;
     default:
-        return;
+        return METRIC_RESET_N;
     }
+}
+
+static const char *end_text(const struct h2_ex *ex, const struct h2_close *why,
+                            enum metric_reset reset)
+{
+    if (reset != METRIC_RESET_N)
+        return metric_label_text(METRIC_LABEL_RESET, reset);
+    if (why->reason == H2_RESET_SHUTDOWN)
+        return metric_label_text(METRIC_LABEL_CLOSE, ex->c->why);
+    return "done";
 }
 
 static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)
 {
     struct h2_ex *ex = stream;
+    enum metric_reset reset = reset_of(ex, why);
 
     (void)h2, (void)id;
-    count_reset(ex, why);
-    if (ex->begun)
+    if (reset != METRIC_RESET_N)
+        metric_add(&ex->f->loop->metrics->http_streams_reset[reset], 1);
+    if (ex->begun) {
+        access_put(&ex->req, METRIC_PROTO_H2, ex->c->tls, end_text(ex, why, reset));
         request_fini(&ex->req);
+    }
     if (ex->raw.ops != NULL)
         ex->raw.ops->gone(ex->raw.ctx);
     *ex->prevp = ex->next;

@@ -107,6 +107,7 @@ static void answered(struct request *r)
 {
     CHECK(r->phase != REQUEST_ANSWERED);
     r->phase = REQUEST_ANSWERED;
+    r->answered_us = loop_now(r->front->loop);
     timer_cancel(r->front->loop, &r->timer);
     stop_holding(r);
     if (r->head != NULL && r->head->method == HTTP_METHOD_HEAD)
@@ -158,17 +159,22 @@ static const char *reason_text(int status)
     }
 }
 
-static void answer_error(struct request *r, int status)
+static void answer_error_text(struct request *r, int status, const char *why)
 {
     static const char retry_soon[] = "retry-after: 1\r\n";
     char text[96];
-    int n = snprintf(text, sizeof text, "%d %s\n", status, reason_text(status));
+    int n = snprintf(text, sizeof text, "%d %s\n", status, why);
 
     if (status == 405)
         r->answer.allow = "GET, HEAD, OPTIONS";
     if (status == 503 && r->answer.lines[0] == '\0')
         memcpy(r->answer.lines, retry_soon, sizeof retry_soon);
     answer_blob(r, status, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
+}
+
+static void answer_error(struct request *r, int status)
+{
+    answer_error_text(r, status, reason_text(status));
 }
 
 static void answer_options(struct request *r)
@@ -602,6 +608,41 @@ static bool make_key(struct request *r, bool with_query)
     return true;
 }
 
+static const char *token_text(enum metric_play why)
+{
+    switch (why) {
+    case METRIC_PLAY_MISSING:
+        return "a play token is needed";
+    case METRIC_PLAY_EXPIRED:
+        return "the play token has expired";
+    default:
+        return "the play token is not good for this stream";
+    }
+}
+
+/* Manifests and pages want a token that has not expired; media go on for a while, so that nobody
+ * is cut off in the middle. False: answered. */
+static bool may_play(struct request *r, const struct conf_app *app)
+{
+    struct front_loop *f = r->front;
+    const struct target *t = &r->target;
+    bool media = r->object == METRIC_OBJECT_INIT || r->object == METRIC_OBJECT_SEGMENT ||
+                 r->object == METRIC_OBJECT_THUMB;
+    uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
+    enum metric_play why;
+
+    if (app->play == CONF_PLAY_OPEN || r->profile == FRONT_TIER)
+        return true; /* whatever token there is; an edge of ours has checked its own players' */
+    if (f->tokens == NULL && t->token.p != NULL)
+        f->tokens = token_memo_new();
+    why = token_check(f->tokens, f->play_keys, t->token, t->app, t->stream, now_s,
+                      media ? app->play_grace_us / SEC_US : 0);
+    metric_add(&f->loop->metrics->play_auth[why], 1);
+    if (why != METRIC_PLAY_ACCEPTED)
+        answer_error_text(r, 403, token_text(why));
+    return why == METRIC_PLAY_ACCEPTED;
+}
+
 static void route(struct request *r)
 {
     const struct target *t = &r->target;
@@ -616,10 +657,11 @@ static void route(struct request *r)
         answer_time(r);
         return;
     }
-    if (t->kind == TARGET_RESERVED && r->profile == FRONT_EDGE && answer_watch(r))
+    if (t->kind == TARGET_RESERVED && t->token.p == NULL && r->profile == FRONT_EDGE &&
+        answer_watch(r))
         return;
-    if (t->app.p == NULL || t->token.p != NULL || t->kind == TARGET_TIER ||
-        t->kind == TARGET_RESERVED || (app = find_app(r->front->loop->conf, t->app)) == NULL) {
+    if (t->app.p == NULL || t->kind == TARGET_TIER || t->kind == TARGET_RESERVED ||
+        (app = find_app(r->front->loop->conf, t->app)) == NULL) {
         answer_error(r, 404);
         return;
     }
@@ -627,15 +669,21 @@ static void route(struct request *r)
         answer_error(r, 404);
         return;
     }
-    if (t->kind == TARGET_WATCH) {
-        if (app->origin.text[0] != '\0' || !answer_watch(r))
+    if (app->origin.text[0] != '\0') {
+        if (t->kind == TARGET_WATCH) {
             answer_error(r, 404);
+            return;
+        }
+        r->object = METRIC_OBJECT_PROXY;
+    } else if (t->kind == TARGET_OTHER) {
+        answer_error(r, 404);
+        return;
+    } else if (!may_play(r, app)) {
         return;
     }
-    if (app->origin.text[0] != '\0')
-        r->object = METRIC_OBJECT_PROXY;
-    else if (t->kind == TARGET_OTHER) {
-        answer_error(r, 404);
+    if (t->kind == TARGET_WATCH) {
+        if (!answer_watch(r))
+            answer_error(r, 404);
         return;
     }
     if (!make_key(r, r->object == METRIC_OBJECT_PROXY)) {
@@ -716,6 +764,7 @@ int request_take(struct request *r, size_t n, struct h2_slice *s, int max)
     struct iovec v[H2_SLICES_MAX];
     int k;
 
+    r->sent_bytes += n;
     if (r->view == NULL) {
         s[0] = (struct h2_slice){ .p = r->blob->data + r->off, .n = n, .own = &r->blob->own };
         r->off += n;

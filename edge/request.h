@@ -75,7 +75,8 @@ struct request {
     uint8_t asked;              /* how often the object went away under us */
     enum metric_cache result;
     enum metric_object object; /* for the metrics */
-    uint64_t begun_us;
+    uint64_t begun_us, answered_us;
+    uint64_t sent_bytes; /* of the body, handed to the connection */
 
     struct target target;
     uint64_t hash;
@@ -106,6 +107,16 @@ void request_begin(struct request *r, const struct http_head *head);
 
 /* The next bytes of the body, at most max: OK with *n > 0 or *last; MORE: ops->more() will come. */
 MUST_USE enum st request_avail(struct request *r, size_t max, size_t *n, bool *last);
+/* For the metrics: which of our faces was asked. */
+static inline enum metric_tier request_tier(const struct request *r)
+{
+    return r->profile == FRONT_TIER ? METRIC_TIER_ORIGIN : METRIC_TIER_EDGE;
+}
+/* Whether the answer comes from the index; then r->result says how. */
+static inline bool request_used_store(const struct request *r)
+{
+    return r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE;
+}
 /* Exactly the n bytes that request_avail() offered, in at most max slices; how many. */
 int request_take(struct request *r, size_t n, struct h2_slice *s, int max);
 

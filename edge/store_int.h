@@ -86,7 +86,7 @@ struct view {
     struct mail mail;  /* owned by whoever moved armed from 0 to 1 */
 };
 
-enum { SHARDS = 64, SHARD_BUCKETS = 2048 };
+enum { SHARDS = 64, SHARD_BUCKETS = STORE_BUCKETS / SHARDS };
 
 struct shard {
     alignas(64) pthread_mutex_t lock;

@@ -128,6 +128,17 @@ static struct stream_shard *lock_stream(struct stream *st)
 
 /* --- any loop --- */
 
+bool stream_is_live_here(struct store *s, const char *name, size_t name_len)
+{
+    uint64_t hash = store_hash(s, name, name_len);
+    struct stream_shard *sh = lock(s, hash);
+    const struct stream *st = find_locked(sh, hash, name, name_len);
+    bool live = st != NULL && st->live && st->source == STREAM_HERE;
+
+    unlock(sh);
+    return live;
+}
+
 unsigned stream_home(const struct store *s, const char *name, size_t name_len)
 {
     return store_home(s, store_hash(s, name, name_len));

@@ -70,6 +70,8 @@ struct stream_answer stream_where(struct store *s, const char *name, size_t name
 /* Requests held for one stream, on all loops; false: that would be over max. */
 bool stream_hold_take(struct store *s, const char *name, size_t name_len, unsigned max);
 void stream_hold_return(struct store *s, const char *name, size_t name_len);
+/* It is on the air, and its segments are made in this process. */
+bool stream_is_live_here(struct store *s, const char *name, size_t name_len);
 unsigned stream_home(const struct store *s, const char *name, size_t name_len);
 size_t stream_count(struct store *s);
 

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/h2.h"
+#include "core/hand.h"
 #include "core/io.h"
 #include "core/listen.h"
 #include "core/log.h"
@@ -98,6 +99,8 @@ struct conn {
     struct h2 *h2;
     struct ex *open;
     struct grave grave;
+    struct mail push_mail; /* to ourselves: once for all that is done in a turn */
+    bool push_posted;
     bool busy; /* h2_feed() or h2_pump() is on the stack */
     bool closed;
 };
@@ -107,6 +110,7 @@ struct worker {
     struct loop *loop;
     struct pool *pool;
     struct listener listener;
+    struct hand_page *hands;
     struct conn *conns;
     unsigned conns_n;
     unsigned exs_n;
@@ -115,7 +119,7 @@ struct worker {
     uint8_t read_buf[READ_BYTES];
 };
 
-static void push(struct conn *c);
+static void push_soon(struct conn *c);
 
 /* --- records out --- */
 
@@ -232,7 +236,7 @@ static void job_work(struct loop *l, struct mail *m)
     struct job *j = &ex->job;
     uint64_t now_us, began_us = clock_mono_us();
 
-    (void)l;
+    hand_take(ex->w->hands, (unsigned)l->index, ex->req.name);
     j->st = ST_MORE;
     if (j->in.len > 0)
         j->st = enc_stream_feed(ex->stream, j->in.data, j->in.len, &j->out);
@@ -246,6 +250,7 @@ static void job_work(struct loop *l, struct mail *m)
         ex->pace.lag_us = began_us - j->since_us;
     if (j->st == ST_MORE)
         say_health(ex, now_us);
+    hand_drop(ex->w->hands, (unsigned)l->index);
     m->deliver = job_done;
     mailbox_post(&ex->w->loop->mailbox, m);
 }
@@ -332,7 +337,7 @@ static void job_done(struct loop *l, struct mail *m)
         ex->failed = true;
     h2_resume(c->h2, ex->id);
     hand_over(ex);
-    push(c);
+    push_soon(c);
 }
 
 static void answer(struct ex *ex, int status, const char *why)
@@ -496,7 +501,8 @@ static void conn_close(struct conn *c)
     *c->prevp = c->next;
     if (c->next != NULL)
         c->next->prevp = c->prevp;
-    loop_bury(c->w->loop, &c->grave, free_conn);
+    if (!c->push_posted) /* else its letter does it */
+        loop_bury(c->w->loop, &c->grave, free_conn);
 }
 
 /* False: closed. */
@@ -545,6 +551,26 @@ static void push(struct conn *c)
         return;
     }
     io_want(&c->io, IO_READ | (outq_bytes(h2_outq(c->h2)) > 0 ? IO_WRITE : 0u));
+}
+
+static void push_delivered(struct loop *l, struct mail *m)
+{
+    struct conn *c = CONTAINER_OF(m, struct conn, push_mail);
+
+    c->push_posted = false;
+    if (c->closed)
+        loop_bury(l, &c->grave, free_conn);
+    else
+        push(c);
+}
+
+static void push_soon(struct conn *c)
+{
+    if (c->push_posted || c->closed)
+        return;
+    c->push_posted = true;
+    c->push_mail.deliver = push_delivered;
+    mailbox_post(&c->w->loop->mailbox, &c->push_mail);
 }
 
 static void read_some(struct conn *c)
@@ -618,7 +644,8 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     io_want(&c->io, IO_READ | IO_WRITE);
 }
 
-struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned streams)
+struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned streams,
+                          struct hand_page *hands)
 {
     struct worker *w = calloc(1, sizeof *w);
 
@@ -627,6 +654,7 @@ struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned strea
     w->loop = l;
     w->pool = p;
     w->streams_max = streams;
+    w->hands = hands;
     if (listener_init(&w->listener, l, fd, on_accept) != ST_OK) {
         free(w);
         return NULL;

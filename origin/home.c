@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "core/metric.h"
+#include "core/clock.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -29,6 +29,7 @@ struct note {
     int64_t arrival_us;
     uint32_t n; /* of the tag that follows, head and tail included */
     bool discontinuity;
+    uint64_t number;
 };
 
 struct door {
@@ -45,10 +46,14 @@ struct door {
 
     struct session *session; /* home loop; NULL: not or no longer */
     uint64_t base, tags;     /* home loop: the session's number of our tag 0; how many have come */
-    bool has_ticket, wants_acks;
+    bool wants_acks;
+    bool left; /* home loop: the publisher has */
+    struct door_claim claim;
     struct ticket ticket; /* brought along; the session's, once we are told that it is accepted */
+    struct disk_job lookup;
 
     _Atomic uint64_t in_flight; /* bytes of tags on their way */
+    atomic_int waits;           /* for that to become less */
     struct mail told;           /* from the home */
     atomic_int told_posted;
     atomic_int told_what;
@@ -58,7 +63,7 @@ struct door {
     _Atomic int64_t ack_k;
 };
 
-enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2 };
+enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2, TOLD_ROOM = 4 };
 
 const char *door_why_text(enum door_why why)
 {
@@ -107,6 +112,8 @@ static void told(struct loop *l, struct mail *m)
         d->ops->acked(d->ctx, atomic_load_explicit(&d->ack_tag, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_k, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_high, memory_order_relaxed));
+    if (d->ops != NULL && d->ops->room != NULL && (what & TOLD_ROOM) != 0)
+        d->ops->room(d->ctx);
     if (d->ops != NULL && why != 0)
         d->ops->closed(d->ctx, (enum door_why)(why - 1));
     door_unref(&d);
@@ -133,7 +140,8 @@ static void tell_why(struct door *d, enum door_why why)
 
 void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
 {
-    uint64_t tag = needed > d->base ? needed - d->base : 0;
+    int64_t ahead = (int64_t)(needed - d->base); /* a POP's numbers may be above the session's */
+    uint64_t tag = ahead > 0 ? (uint64_t)ahead : 0;
 
     if (!d->wants_acks)
         return;
@@ -161,7 +169,7 @@ void door_close_by_home(struct door *d, enum door_why why)
 
 /* --- door to home --- */
 
-static struct session *find_session(struct home_loop *hl, const char *name)
+struct session *home_find(const struct home_loop *hl, const char *name)
 {
     for (struct session *s = hl->first; s != NULL; s = s->next)
         if (strcmp(s->name, name) == 0)
@@ -169,58 +177,49 @@ static struct session *find_session(struct home_loop *hl, const char *name)
     return NULL;
 }
 
-/* A claim that is older than the one in force. Equal epochs are one and the same claim. */
-static bool is_fenced(const struct session *s, const struct ticket *t)
+static void let_in(struct home_loop *hl, struct door *d, const struct known *known)
 {
-    return t->epoch < s->epoch || (t->epoch == s->epoch && strcmp(t->session, s->id) != 0);
-}
+    enum door_why why;
+    bool again;
+    struct session *s = claim_session(hl, d->name, &d->claim, known, &why, &again);
 
-/* The session here and the ticket's are both known: which one goes on? *sp is NULL when that of the
- * ticket is, *t NULL when it is not. False: the door is fenced. */
-static bool settle(struct session **sp, const struct ticket **t, uint64_t *last)
-{
-    struct session *s = *sp;
-    bool over = s->phase == SESSION_ENDED, same = *t != NULL && strcmp((*t)->session, s->id) == 0;
-
-    *last = s->epoch;
-    if (*t != NULL && is_fenced(s, *t))
-        return false;
-    if (over && same)
-        *t = NULL;                                        /* what has ended is not begun again */
-    if (over || (*t != NULL && (*t)->epoch > s->epoch)) { /* over, or another home has had it */
-        if (s->door != NULL)
-            door_close_by_home(s->door, DOOR_TAKEN);
-        session_free_now(s);
-        *sp = NULL;
-    }
-    return true;
-}
-
-static void arrive(struct home_loop *hl, struct door *d)
-{
-    struct session *s = find_session(hl, d->name);
-    const struct ticket *t = d->has_ticket ? &d->ticket : NULL;
-    uint64_t last = 0;
-
-    if (s != NULL && !settle(&s, &t, &last)) {
-        metric_add(&hl->loop->metrics->fencing_rejections, 1);
-        tell_why(d, DOOR_FENCED);
-        return;
-    }
-    if (s == NULL)
-        s = session_new(hl, d->name, t);
     if (s == NULL) {
-        tell_why(d, DOOR_LIMIT);
+        tell_why(d, why);
         return;
     }
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_TAKEN); /* the newest wins */
     d->session = s;
     s->door = door_ref(d);
-    d->base = spool_next(&s->spool);
-    session_arrive(s, last);
+    d->base = spool_next(&s->spool) - (again ? s->relay_next : 0);
+    session_arrive(s, again);
     session_ticket(s, &d->ticket);
     tell(d, TOLD_ACCEPTED);
+}
+
+static void looked_up(struct loop *l, struct mail *m)
+{
+    struct door *d = CONTAINER_OF(m, struct door, lookup.mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct known known;
+    bool found = known_answer(l, &d->lookup, &known);
+
+    if (hl != NULL && !d->left)
+        let_in(hl, d, found ? &known : NULL);
+    door_unref(&d);
+}
+
+/* A stream that is not here may be one whose home was killed: the disk knows. */
+static void arrive(struct home_loop *hl, struct door *d)
+{
+    if (home_find(hl, d->name) == NULL) {
+        d->lookup.mail.deliver = looked_up;
+        if (known_ask(hl->home, hl->loop, d->name, &d->lookup) == ST_OK) {
+            (void)door_ref(d);
+            return;
+        }
+    }
+    let_in(hl, d, NULL);
 }
 
 static void tags(struct door *d, const struct parcel *p)
@@ -241,8 +240,12 @@ static void tags(struct door *d, const struct parcel *p)
                                         (uint32_t)wire[5] << 8 | wire[6],
                                .body = wire + FLV_TAG_HEAD_BYTES,
                                .n = note.n - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES };
-        d->base = spool_next(&s->spool) - d->tags++; /* moves when one is lost for want of memory */
-        session_tag(s, &tag, note.discontinuity, note.arrival_us);
+        /* moves when one is lost for want of memory */
+        if (d->claim.publisher == 0)
+            d->base = spool_next(&s->spool) - d->tags++;
+        else if (note.number != 0 && note.number >= s->relay_next)
+            d->base = spool_next(&s->spool) - note.number;
+        session_tag(s, note.number, &tag, note.discontinuity, note.arrival_us);
     }
     if (s != NULL && d->session == s)
         session_more(s);
@@ -253,11 +256,12 @@ static void leave(struct door *d, bool ended)
     struct session *s = d->session;
     struct door *held = d;
 
+    d->left = true;
     if (s == NULL)
         return;
     s->door = NULL;
     d->session = NULL;
-    session_leave(s, d, ended);
+    session_leave(s, ended);
     door_unref(&held); /* the session's */
 }
 
@@ -284,7 +288,9 @@ static void deliver(struct loop *l, struct mail *m)
             break;
         }
     }
-    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_release);
+    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_seq_cst);
+    if (door_may_read(d) && atomic_exchange_explicit(&d->waits, 0, memory_order_seq_cst) != 0)
+        tell(d, TOLD_ROOM);
     door_unref(&d);
     free(p);
 }
@@ -308,12 +314,12 @@ static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data,
 
 /* --- the publisher's side --- */
 
-enum st door_open(struct home *h, struct loop *l, const char *name, const struct ticket *ticket,
+enum st door_open(struct home *h, struct loop *l, const char *name, const struct door_claim *claim,
                   const struct door_ops *ops, void *ctx, struct door **out)
 {
     struct door *d = calloc(1, sizeof *d);
 
-    CHECK(strlen(name) <= STREAM_NAME_MAX && (ticket == NULL || ticket_good(ticket)));
+    CHECK(strlen(name) <= STREAM_NAME_MAX);
     if (d == NULL)
         return ST_ENOMEM;
     OBJ_INIT(d, DOOR_MAGIC);
@@ -325,9 +331,13 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     d->ops = ops;
     d->ctx = ctx;
     d->wants_acks = ops->acked != NULL;
-    d->has_ticket = ticket != NULL;
-    if (ticket != NULL)
-        d->ticket = *ticket;
+    if (claim != NULL)
+        d->claim = *claim;
+    if (d->claim.ticket != NULL) {
+        CHECK(ticket_good(d->claim.ticket));
+        d->ticket = *d->claim.ticket;
+        d->claim.ticket = &d->ticket;
+    }
     buf_init(&d->burst, FLIGHT_MAX * 2);
     if (!post_parcel(d, PARCEL_ARRIVE, NULL, 0)) {
         door_unref(&d);
@@ -353,7 +363,14 @@ bool door_may_read(const struct door *d)
     return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX / 2;
 }
 
-bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+bool door_wait(struct door *d)
+{
+    atomic_store_explicit(&d->waits, 1, memory_order_seq_cst);
+    return atomic_load_explicit(&d->in_flight, memory_order_seq_cst) < FLIGHT_MAX / 2;
+}
+
+bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
+                       bool discontinuity, int64_t arrival_us)
 {
     struct note note;
 
@@ -361,11 +378,17 @@ bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int
     note.arrival_us = arrival_us;
     note.n = (uint32_t)(FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES);
     note.discontinuity = discontinuity;
+    note.number = number;
     buf_add(&d->burst, &note, sizeof note);
     flv_put_tag(&d->burst, tag);
     if (d->burst.len >= BURST_BYTES)
         door_flush(d);
     return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX;
+}
+
+bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+{
+    return door_tag_numbered(d, 0, tag, discontinuity, arrival_us);
 }
 
 void door_leave(struct door **dp, bool ended)
@@ -382,6 +405,68 @@ void door_leave(struct door **dp, bool ended)
     door_unref(&d);
 }
 
+/* --- the operator's side --- */
+
+struct kick {
+    struct mail mail;
+    enum door_why why;
+    bool end;
+    char name[STREAM_NAME_MAX + 1];
+};
+
+static void kicked(struct loop *l, struct mail *m)
+{
+    struct kick *k = CONTAINER_OF(m, struct kick, mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct session *s = hl != NULL ? home_find(hl, k->name) : NULL;
+
+    if (s != NULL && s->phase == SESSION_LIVE) {
+        bool there = s->door != NULL;
+
+        if (k->end) {
+            session_fail(s, k->why);
+        } else if (there) {
+            door_close_by_home(s->door, k->why);
+            session_leave(s, false);
+        }
+    }
+    free(k);
+}
+
+void home_kick(struct home *h, const char *name, enum door_why why, bool end)
+{
+    struct kick *k = calloc(1, sizeof *k);
+
+    CHECK(strlen(name) <= STREAM_NAME_MAX);
+    if (k == NULL)
+        return; /* the next publish is refused all the same */
+    k->mail.deliver = kicked;
+    k->why = why;
+    k->end = end;
+    memcpy(k->name, name, strlen(name) + 1);
+    mailbox_post(&h->loops[stream_home(h->cfg.store, name, strlen(name))]->mailbox, &k->mail);
+}
+
+enum st home_ban(struct home *h, const char *name, uint64_t until_us)
+{
+    uint64_t now_us = clock_mono_us();
+    enum st st = ban_put(h->bans, name, now_us, until_us);
+
+    if (st == ST_OK && until_us > now_us)
+        home_kick(h, name, DOOR_BANNED, true);
+    return st;
+}
+
+bool home_crashed(struct home *h, const char *name, uint64_t quarantine_us)
+{
+    if (!ban_crash(h->bans, name, clock_mono_us(), quarantine_us))
+        return false;
+    home_kick(h, name, DOOR_QUARANTINED, true);
+    return true;
+}
+
+void home_list_bans(struct home *h, json_t *list) { ban_show(h->bans, clock_mono_us(), list); }
+
 /* --- the process's and the loop's part --- */
 
 struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops)
@@ -390,6 +475,12 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
 
     if (h == NULL)
         return NULL;
+    h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
+    h->bans = ban_list_new();
+    if (h->load == NULL || h->bans == NULL) {
+        home_free(&h);
+        return NULL;
+    }
     h->cfg = *cfg;
     h->loops = loops;
     h->n_loops = n_loops;
@@ -406,6 +497,8 @@ void home_free(struct home **hp)
     if (h == NULL)
         return;
     hub_free(&h->hub);
+    ban_list_free(&h->bans);
+    free(h->load);
     free(h);
 }
 
@@ -434,12 +527,17 @@ enum st home_loop_start(struct home *h, struct loop *l)
     hl->nodes = calloc(h->cfg.n_workers + 1, sizeof *hl->nodes);
     if (hl->links == NULL || hl->nodes == NULL)
         return ST_ENOMEM;
+    if (l->index == 0)
+        known_sweep_start(h, l);
     for (unsigned i = 0; i < h->cfg.n_workers; i++) {
         char name[32];
 
         (void)snprintf(name, sizeof name, "worker-%u", i);
         CHECK(rdv_node_init(&hl->nodes[i], name, 100) == ST_OK);
-        if ((hl->links[i] = worker_link_new(l, h->cfg.workers[i], i)) == NULL)
+        struct exchange_peer peer = {
+            .addr = h->cfg.workers[i], .n_addrs = 1, .authority = "worker", .prefix = "/_encode/"
+        };
+        if ((hl->links[i] = exchange_link_new(l, &peer)) == NULL)
             return ST_ENOMEM;
     }
     return ST_OK;
@@ -452,7 +550,9 @@ void home_loop_stop(struct loop *l)
     while (hl->first != NULL)
         session_free_now(hl->first);
     for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
-        worker_link_free(&hl->links[i]);
+        exchange_link_free(&hl->links[i]);
+    if (l->index == 0)
+        known_sweep_stop(hl->home, l);
     l->slot[LOOP_HOME] = NULL;           /* what still arrives finds nobody at home */
     CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
     free(hl->links);

@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -78,6 +79,43 @@ def listening_inodes(families=("tcp", "tcp6")):
 LOOPBACK = ("0100007F", "00000000000000000000000001000000")  # as the kernel prints them
 
 
+# ---- around a run ----
+
+def install(packages):
+    """Debian's packages, with nothing started by their installation."""
+    policy = pathlib.Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, env=env, stdout=sys.stderr)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+                       check=True, env=env, stdout=sys.stderr)
+    finally:
+        if ours:
+            policy.unlink()
+
+
+def certificate(folder):
+    stem = folder / "tls"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-days", "30",
+                    "-keyout", f"{stem}.key", "-out", f"{stem}.crt"],
+                   check=True, stderr=subprocess.DEVNULL)
+    return stem
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        model = next((x.split(":")[1].strip() for x in f if x.startswith("model name")), "?")
+    return {"cpu": model, "cores": os.cpu_count(), "kernel": os.uname().release,
+            "load_average": os.getloadavg()}
+
+
+# ---- the servers ----
+
 class Server:
     name = package = program = None
     protocols = ("h1", "h2c", "tls")
@@ -102,8 +140,8 @@ class Server:
         """Writes the files; returns (argv, environment)."""
         raise NotImplementedError
 
-    def start(self):
-        ports = dict(zip(("h1", "h2c", "tls"), free_ports(3)))
+    def start(self, names=("h1", "h2c", "tls")):
+        ports = dict(zip(names, free_ports(len(names))))
         argv, env = self.configure(ports)
         self.log = open(self.dir / "output", "w")
         self.child = spawn(argv, self.core, stdout=self.log, stderr=subprocess.STDOUT,

@@ -8,6 +8,8 @@
  *   playing waiting seeking ended error http first_frame period switch    as they happen
  *   steady      a player has played for --settle seconds
  *   recovered   after a mark: a picture made after the mark is on the screen {mark, after_ms}
+ *   caught_up   and the true latency is not more than it is to be {mark, after_ms, latency}
+ *   stood_still our own timer was late by more than --max-lag: the machine was not there {ms}
  *   report      the figures of both players, by phase and in all; the last line is always one,
  *               with ok and failures, and the exit status is 0 or 1 accordingly (2: usage)
  * Standard input, a command per line:
@@ -20,11 +22,10 @@
  * The two pages have a browser context each: their own connections and their own cache.
  */
 import { createServer } from "node:http";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { with_browser } from "./browser.mjs";
 import { Figures } from "./figures.mjs";
 
 const OPTIONS = {
@@ -43,7 +44,9 @@ const OPTIONS = {
   settle: { type: "string", default: "5" } /* seconds until latency counts */,
   epoch: { type: "string", multiple: true, default: [] } /* FRAME:MS, as the command */,
   /* what is good enough */
-  tolerance: { type: "string", default: "0.5" } /* of the median latency, seconds */,
+  tolerance: { type: "string", default: "0.5" } /* of the last phase's median latency, seconds */,
+  "max-early": { type: "string" } /* and so much below the target; absent: the same */,
+  "max-speed-off": { type: "string", default: "0.1" } /* of currentTime, all in all */,
   "max-skew": { type: "string", default: "0.5" } /* latency: the player's figure against ours */,
   "max-errors": { type: "string", default: "0" },
   "max-waiting": { type: "string", default: "1" },
@@ -52,9 +55,12 @@ const OPTIONS = {
   "max-http-errors": { type: "string", default: "0" },
   "max-ranges": { type: "string", default: "1" } /* buffered ranges at any time */,
   "max-spread": { type: "string" } /* ms; absent: one frame */,
+  "max-lag": { type: "string", default: "250" } /* ms of our own timer; said, not judged */,
   "max-dropped": { type: "string", default: "0.25" } /* share of the frames */,
   protocol: { type: "string" } /* h2, http/1.1: all of the stream must come by it */,
 };
+
+const TICK_MS = 50;
 
 function usage(text) {
   process.stderr.write(`watch.mjs: ${text}\n`);
@@ -90,6 +96,15 @@ const FILES = {
   "/dash.js": ["text/javascript", here("node_modules/dashjs/dist/modern/umd/dash.all.min.js")],
   "/shaka.js": ["text/javascript", here("node_modules/shaka-player/dist/shaka-player.compiled.js")],
 };
+
+/* A clock that does nothing else. What it misses, nobody here could have been in time for. */
+function watch_machine(figures) {
+  let due = performance.now() + TICK_MS;
+  return setInterval(() => {
+    figures.on_lag(performance.now() - due);
+    due = performance.now() + TICK_MS;
+  }, TICK_MS);
+}
 
 function serve_pages() {
   const server = createServer((req, res) => {
@@ -148,8 +163,27 @@ function listen_to_commands(figures, stop) {
   return input;
 }
 
+async function play(browser, base, figures, stop, stopped) {
+  const pages = await Promise.all(players.map((p) => open_player(browser, p, base, figures)));
+
+  const control = watch_machine(figures);
+  const late = setTimeout(stop, opt["start-timeout"] * 1000);
+  await Promise.race([figures.all_playing, stopped]);
+  clearTimeout(late);
+  const end =
+    figures.every_player_plays && opt.seconds !== undefined
+      ? setTimeout(stop, opt.seconds * 1000)
+      : null;
+  await stopped;
+  clearTimeout(end);
+  clearInterval(control);
+  figures.end();
+  if (opt.screenshot !== undefined)
+    for (const [i, page] of pages.entries())
+      await page.screenshot({ path: `${opt.screenshot}-${players[i]}.png` }).catch(() => {});
+}
+
 async function main() {
-  const { chromium } = await import("playwright-core");
   const figures = new Figures(players, opt, say);
   for (const pair of opt.epoch) figures.epoch(...pair.split(":").map(Number));
 
@@ -158,52 +192,16 @@ async function main() {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   const input = listen_to_commands(figures, stop);
-
-  /* The browser's profile is made under TMPDIR: one of ours, so that nothing stays behind. */
-  const scratch = mkdtempSync(join(tmpdir(), "watch-"));
-  process.env.TMPDIR = scratch;
   const server = await serve_pages();
   const base = `http://127.0.0.1:${server.address().port}`;
-  let browser = null;
   try {
-    browser = await chromium.launch({
-      executablePath: opt.browser,
-      headless: true,
-      handleSIGTERM: false,
-      handleSIGINT: false,
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--autoplay-policy=no-user-gesture-required",
-        ...(opt.http1 ? ["--disable-http2"] : []),
-      ],
-    });
-    const pages = await Promise.all(players.map((p) => open_player(browser, p, base, figures)));
-
-    const late = setTimeout(stop, opt["start-timeout"] * 1000);
-    await Promise.race([figures.all_playing, stopped]);
-    clearTimeout(late);
-    const end =
-      figures.every_player_plays && opt.seconds !== undefined
-        ? setTimeout(stop, opt.seconds * 1000)
-        : null;
-    await stopped;
-    clearTimeout(end);
-    figures.end();
-    if (opt.screenshot !== undefined)
-      for (const [i, page] of pages.entries())
-        await page.screenshot({ path: `${opt.screenshot}-${players[i]}.png` }).catch(() => {});
+    await with_browser(opt.browser, opt.http1 ? ["--disable-http2"] : [], (browser) =>
+      play(browser, base, figures, stop, stopped),
+    );
   } finally {
     input.close();
-    await browser?.close();
     server.close();
     server.closeAllConnections();
-    rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
   }
   const report = figures.report();
   say(report);

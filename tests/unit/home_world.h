@@ -42,7 +42,7 @@
 #include "origin/home.h"
 #include "origin/home_int.h"
 
-enum { WORKERS = 3, CONNS = 16, SAIDS = 16, PATIENCE_S = 20 };
+enum { WORKERS = 3, CONNS = 16, SAIDS = 64, PATIENCE_S = 20, SAY_BYTES = 128 << 10 };
 
 static uint64_t world_mono_us = 1000 * SEC_US;
 static int64_t world_wall_us = INT64_C(1800000000) * (int64_t)SEC_US;
@@ -92,6 +92,7 @@ struct world {
     int conns;
     struct said *said[SAIDS]; /* in the order in which they came */
     int saids;
+    unsigned hung[WORKERS];
 };
 
 /* --- a worker --- */
@@ -131,7 +132,7 @@ static inline void *on_stream(struct h2 *h2, void *ctx, int32_t id)
             s->conn = i;
         }
     buf_init(&s->out, 1 << 20);
-    (void)buf_grow(&s->out, 512 << 10); /* slices point into it: it must not move */
+    (void)buf_grow(&s->out, SAY_BYTES); /* slices point into it: it must not move */
     s->out.len = 0;
     buf_init(&s->got, 8 << 20);
     return s;
@@ -274,6 +275,8 @@ static inline void pass_ms(struct world *w, uint64_t ms)
     for (uint64_t done = 0; done < ms; done += 10) {
         world_mono_us += 10 * MS_US;
         world_wall_us += 10 * (int64_t)MS_US;
+        (void)loop_touch(&w->l);
+        timer_wheel_sweep(&w->l);
         step(w);
     }
 }
@@ -294,7 +297,7 @@ static inline void say(struct said *s, enum record_type type, size_t payload, co
     record_put_text(&s->out, type, 0, ++s->seq, text, (size_t)n, payload);
     if (payload > 0)
         memset(buf_grow(&s->out, payload), 'x', payload);
-    assert_true(s->out.st == ST_OK && s->out.len <= 512 << 10);
+    assert_true(s->out.st == ST_OK && s->out.len <= SAY_BYTES);
     h2_resume(s->h2, s->id);
 }
 
@@ -383,14 +386,24 @@ static inline void on_closed(void *ctx, enum door_why why)
     p->why = why;
 }
 
-static const struct door_ops pub_ops = { on_accepted, on_acked, on_closed };
+static const struct door_ops pub_ops = { .accepted = on_accepted,
+                                         .acked = on_acked,
+                                         .closed = on_closed };
+
+static inline void pub_claim(struct world *w, struct pub *p, const char *name,
+                             const struct door_claim *c)
+{
+    *p = (struct pub){ .ts_ms = 0 };
+    assert_int_equal(door_open(w->home, &w->l, name, c, &pub_ops, p, &p->door), ST_OK);
+    until(w, p->accepted > 0 || p->closed > 0);
+}
 
 static inline void pub_open(struct world *w, struct pub *p, const char *name,
                             const struct ticket *t)
 {
-    *p = (struct pub){ .ts_ms = 0 };
-    assert_int_equal(door_open(w->home, &w->l, name, t, &pub_ops, p, &p->door), ST_OK);
-    until(w, p->accepted > 0 || p->closed > 0);
+    struct door_claim c = { .ticket = t };
+
+    pub_claim(w, p, name, &c);
 }
 
 static inline void pub_leave(struct world *w, struct pub *p, bool ended)
@@ -418,6 +431,14 @@ static inline void pub_frames(struct world *w, struct pub *p, int n)
 }
 
 /* --- the world --- */
+
+static inline void on_hung(void *ctx, unsigned worker, uint64_t since_us)
+{
+    struct world *w = ctx;
+
+    assert_true(since_us <= world_mono_us);
+    w->hung[worker]++;
+}
 
 static inline struct session *session_of(struct world *w, const char *name)
 {
@@ -447,7 +468,9 @@ static inline void home_begin(struct world *w)
     struct store_cfg store = { .cap_bytes = 64 << 20, .object_bytes = 8 << 20, .ops = &fetch_ops };
     struct home_cfg cfg = { .state_dir = w->state_dir,
                             .workers = w->addrs,
-                            .n_workers = w->n_workers };
+                            .n_workers = w->n_workers,
+                            .hung = on_hung,
+                            .ctx = w };
 
     assert_int_equal(loop_init(&w->l, 0, 1), ST_OK);
     w->loops[0] = &w->l;
@@ -463,9 +486,12 @@ static inline void home_begin(struct world *w)
     assert_int_equal(home_loop_start(w->home, &w->l), ST_OK);
 }
 
-static inline void home_end(struct world *w)
+/* p: a publisher who is still there, or NULL. */
+static inline void home_end(struct world *w, struct pub *p)
 {
     home_loop_stop(&w->l);
+    if (p != NULL)
+        door_leave(&p->door, false);
     disk_free(&w->disk);
     assert_int_equal(loop_turn_nowait(&w->l), ST_OK);
     for (int i = 0; i < w->conns; i++)
@@ -527,7 +553,7 @@ static inline void remove_tree(const char *path)
 
 static inline void world_close(struct world *w)
 {
-    home_end(w);
+    home_end(w, NULL);
     for (unsigned i = 0; i < w->n_workers; i++)
         (void)close(w->worker[i].listening);
     remove_tree(w->dir);
