@@ -182,6 +182,7 @@ struct conf {
         uint32_t workers;
         uint64_t chunk_us;
         uint64_t hung_after_us;
+        uint64_t quarantine_us;
         const struct conf_ladder *ladders;
         size_t ladders_n;
     } encode;

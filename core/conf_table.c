@@ -665,6 +665,14 @@ const struct conf_key conf_keys[] = {
       .when = CONF_LIVE,
       .help = "A worker that says nothing for so long while frames go up is ended and started "
               "again; its streams go on elsewhere." },
+    { .path = "encode.quarantine",
+      .type = CONF_TIME,
+      FIELD(conf, encode.quarantine_us),
+      RANGE(0, 24 * H),
+      .def = "10m",
+      .when = CONF_LIVE,
+      .help = "How long a stream is refused that a worker had in hand at three crashes within a "
+              "minute; 0: not at all." },
     { .path = "encode.ladders",
       .type = CONF_SECTION,
       .help = "What is made of a broadcast. `source` is there in any case: it passes through what "

@@ -176,6 +176,7 @@
     X(L, TIMESTAMPS, "timestamps")               \
     X(L, REPLACED, "replaced")                   \
     X(L, KICKED, "kicked")                       \
+    X(L, QUARANTINE, "quarantine")               \
     X(L, UNAVAILABLE, "unavailable")             \
     X(L, MEMORY, "memory")                       \
     X(L, SHUTDOWN, "shutdown")
@@ -293,6 +294,7 @@
     M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
     M0(GAUGE, relay_exchanges, NONE, "Publishers at POPs whose tags come to this home.") \
     M0(COUNTER, relay_tags_repeated, NONE, "Tags that a POP sent again and that had come already.") \
+    M0(COUNTER, encoder_quarantines, NONE, "Streams refused for a while, because workers have crashed on them.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \

@@ -91,6 +91,11 @@ static enum metric_ingest_close close_of(enum door_why why)
         return METRIC_INGEST_CLOSE_AUTH;
     case DOOR_BUSY:
         return METRIC_INGEST_CLOSE_BUSY;
+    case DOOR_KICKED:
+    case DOOR_BANNED:
+        return METRIC_INGEST_CLOSE_KICKED;
+    case DOOR_QUARANTINED:
+        return METRIC_INGEST_CLOSE_QUARANTINE;
     case DOOR_NO_WORKER:
     case DOOR_REFUSED:
     case DOOR_LIMIT:
@@ -123,6 +128,11 @@ static enum metric_ingest_close close_of_uplink(enum uplink_why why)
         return METRIC_INGEST_CLOSE_AUTH;
     case UPLINK_BUSY:
         return METRIC_INGEST_CLOSE_BUSY;
+    case UPLINK_KICKED:
+    case UPLINK_BANNED:
+        return METRIC_INGEST_CLOSE_KICKED;
+    case UPLINK_QUARANTINED:
+        return METRIC_INGEST_CLOSE_QUARANTINE;
     case UPLINK_REFUSED:
     case UPLINK_NO_HOME:
     case UPLINK_STOPPING:
@@ -463,6 +473,14 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
         live->deliveries[i] = NULL;
         mailbox_post(&p->loop[i]->mailbox, &d->mail);
     }
+}
+
+struct home *live_home(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &live_part && p->part[i] != NULL)
+            return ((struct live *)p->part[i])->home;
+    return NULL;
 }
 
 const struct part live_part = {

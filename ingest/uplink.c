@@ -451,6 +451,12 @@ static void let_go(struct uplink *u)
         over(u, UPLINK_EXPIRED);
     } else if (said(u, "busy")) {
         over(u, UPLINK_BUSY);
+    } else if (said(u, "kicked")) {
+        over(u, UPLINK_KICKED);
+    } else if (said(u, "banned")) {
+        over(u, UPLINK_BANNED);
+    } else if (said(u, "quarantined")) {
+        over(u, UPLINK_QUARANTINED);
     } else {
         failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
     }

@@ -47,12 +47,15 @@ void uplinks_set_dcs(struct loop *l, struct dcs *d);
 bool uplinks_ready(const struct loop *l); /* there are data centres to relay to */
 
 /* Why an uplink lets its publisher go. */
-#define UPLINK_WHYS(X)                                      \
-    X(TAKEN, "a newer publisher has taken the stream over") \
-    X(REFUSED, "the encoder refuses the stream")            \
-    X(EXPIRED, "the key has expired")                       \
-    X(BUSY, "somebody else publishes this stream")          \
-    X(NO_HOME, "no data centre takes the stream")           \
+#define UPLINK_WHYS(X)                                                                \
+    X(TAKEN, "a newer publisher has taken the stream over")                           \
+    X(REFUSED, "the encoder refuses the stream")                                      \
+    X(EXPIRED, "the key has expired")                                                 \
+    X(BUSY, "somebody else publishes this stream")                                    \
+    X(KICKED, "the operator has closed this publication")                             \
+    X(BANNED, "the operator refuses this stream for now")                             \
+    X(QUARANTINED, "encoders have crashed on this stream: it is refused for a while") \
+    X(NO_HOME, "no data centre takes the stream")                                     \
     X(STOPPING, "the server stops")
 
 enum uplink_why {

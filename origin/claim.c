@@ -20,6 +20,16 @@ static bool same_key(const struct door_claim *c, bool has, const uint8_t key[DOO
     return c->has_key && has && memcmp(c->key, key, DOOR_KEY_BYTES) == 0;
 }
 
+static bool is_banned(struct home *h, const char *name, enum door_why *why)
+{
+    enum ban_why ban;
+
+    if (!ban_is(h->bans, name, clock_mono_us(), &ban))
+        return false;
+    *why = ban == BAN_OPERATOR ? DOOR_BANNED : DOOR_QUARANTINED;
+    return true;
+}
+
 /* A key that has expired opens no session, but whoever was inside with it may come back. */
 static bool may_enter(const struct session *s, const struct known *known,
                       const struct door_claim *c)
@@ -109,6 +119,8 @@ struct session *claim_session(struct home_loop *hl, const char *name, const stru
     struct ticket room;
     uint64_t last = s != NULL ? s->epoch : known != NULL ? known->ticket.epoch : 0;
 
+    if (is_banned(hl->home, name, why))
+        return NULL;
     *again = is_again(s, c);
     if (*again) {
         claim(s, c, last);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -260,7 +261,7 @@ static void leave(struct door *d, bool ended)
         return;
     s->door = NULL;
     d->session = NULL;
-    session_leave(s, d, ended);
+    session_leave(s, ended);
     door_unref(&held); /* the session's */
 }
 
@@ -404,6 +405,68 @@ void door_leave(struct door **dp, bool ended)
     door_unref(&d);
 }
 
+/* --- the operator's side --- */
+
+struct kick {
+    struct mail mail;
+    enum door_why why;
+    bool end;
+    char name[STREAM_NAME_MAX + 1];
+};
+
+static void kicked(struct loop *l, struct mail *m)
+{
+    struct kick *k = CONTAINER_OF(m, struct kick, mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct session *s = hl != NULL ? home_find(hl, k->name) : NULL;
+
+    if (s != NULL && s->phase == SESSION_LIVE) {
+        bool there = s->door != NULL;
+
+        if (k->end) {
+            session_fail(s, k->why);
+        } else if (there) {
+            door_close_by_home(s->door, k->why);
+            session_leave(s, false);
+        }
+    }
+    free(k);
+}
+
+void home_kick(struct home *h, const char *name, enum door_why why, bool end)
+{
+    struct kick *k = calloc(1, sizeof *k);
+
+    CHECK(strlen(name) <= STREAM_NAME_MAX);
+    if (k == NULL)
+        return; /* the next publish is refused all the same */
+    k->mail.deliver = kicked;
+    k->why = why;
+    k->end = end;
+    memcpy(k->name, name, strlen(name) + 1);
+    mailbox_post(&h->loops[stream_home(h->cfg.store, name, strlen(name))]->mailbox, &k->mail);
+}
+
+enum st home_ban(struct home *h, const char *name, uint64_t until_us)
+{
+    uint64_t now_us = clock_mono_us();
+    enum st st = ban_put(h->bans, name, now_us, until_us);
+
+    if (st == ST_OK && until_us > now_us)
+        home_kick(h, name, DOOR_BANNED, true);
+    return st;
+}
+
+bool home_crashed(struct home *h, const char *name, uint64_t quarantine_us)
+{
+    if (!ban_crash(h->bans, name, clock_mono_us(), quarantine_us))
+        return false;
+    home_kick(h, name, DOOR_QUARANTINED, true);
+    return true;
+}
+
+void home_list_bans(struct home *h, json_t *list) { ban_show(h->bans, clock_mono_us(), list); }
+
 /* --- the process's and the loop's part --- */
 
 struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops)
@@ -413,8 +476,9 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
     if (h == NULL)
         return NULL;
     h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
-    if (h->load == NULL) {
-        free(h);
+    h->bans = ban_list_new();
+    if (h->load == NULL || h->bans == NULL) {
+        home_free(&h);
         return NULL;
     }
     h->cfg = *cfg;
@@ -433,6 +497,7 @@ void home_free(struct home **hp)
     if (h == NULL)
         return;
     hub_free(&h->hub);
+    ban_list_free(&h->bans);
     free(h->load);
     free(h);
 }

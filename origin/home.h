@@ -57,14 +57,17 @@ size_t home_sessions(const struct home *h);
 struct hub *home_hub(const struct loop *l); /* NULL: this loop has no home (any more) */
 
 /* Why the home closes a door. */
-#define DOOR_WHYS(X)                                        \
-    X(TAKEN, "a newer publisher has taken the stream over") \
-    X(NO_WORKER, "no encoder worker takes the stream")      \
-    X(REFUSED, "the encoder refuses the stream")            \
-    X(LIMIT, "too many streams, or no memory")              \
-    X(FENCED, "somebody newer has claimed the stream")      \
-    X(EXPIRED, "the key has expired")                       \
-    X(BUSY, "somebody else publishes this stream")          \
+#define DOOR_WHYS(X)                                                                  \
+    X(TAKEN, "a newer publisher has taken the stream over")                           \
+    X(NO_WORKER, "no encoder worker takes the stream")                                \
+    X(REFUSED, "the encoder refuses the stream")                                      \
+    X(LIMIT, "too many streams, or no memory")                                        \
+    X(FENCED, "somebody newer has claimed the stream")                                \
+    X(EXPIRED, "the key has expired")                                                 \
+    X(BUSY, "somebody else publishes this stream")                                    \
+    X(KICKED, "the operator has closed this publication")                             \
+    X(BANNED, "the operator refuses this stream for now")                             \
+    X(QUARANTINED, "encoders have crashed on this stream: it is refused for a while") \
     X(STOPPING, "the server stops")
 
 enum door_why {
@@ -118,5 +121,16 @@ void door_flush(struct door *d); /* the end of a burst */
 bool door_may_read(const struct door *d);
 /* ended: the broadcast is over (FCUnpublish, deleteStream); else the publisher may come back. */
 void door_leave(struct door **dp, bool ended);
+
+/* --- any thread --- */
+/* Closes whoever publishes it, soon. end: the broadcast too; else it waits for him to come back. */
+void home_kick(struct home *h, const char *name, enum door_why why, bool end);
+/* Refuses the stream until then (monotonic), and ends its broadcast; a time in the past lets it in
+ * again. ELIMIT: too many are refused already. */
+MUST_USE enum st home_ban(struct home *h, const char *name, uint64_t until_us);
+/* A worker has crashed with this stream in hand. True: that was one time too many, and it is
+ * refused for quarantine_us. */
+bool home_crashed(struct home *h, const char *name, uint64_t quarantine_us);
+void home_list_bans(struct home *h, json_t *list); /* adds {"name", "why", "left_s"} for each */
 
 #endif

@@ -16,6 +16,7 @@
 #include "edge/stream.h"
 #include "manifests/model.h"
 #include "origin/anchor.h"
+#include "origin/ban.h"
 #include "origin/disk.h"
 #include "origin/home.h"
 #include "origin/hub.h"
@@ -27,6 +28,7 @@ struct home {
     unsigned n_loops;
     atomic_size_t sessions;
     atomic_uint *load; /* sessions pinned to each worker */
+    struct ban_list *bans;
     /* loop 0's: */
     struct timer sweep_timer;
     struct disk_job sweep_job;
@@ -146,7 +148,7 @@ void session_free_now(struct session *s); /* the loop stops */
 /* A publisher has claimed it; again: it is the one who had it, and his tags go on. */
 void session_arrive(struct session *s, bool again);
 void session_ticket(const struct session *s, struct ticket *out);
-void session_leave(struct session *s, struct door *d, bool ended);
+void session_leave(struct session *s, bool ended);
 /* number: the POP's, or 0. */
 void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us);
@@ -189,6 +191,7 @@ void known_sweep_stop(struct home *h, struct loop *l);
 
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);
+void session_fail(struct session *s, enum door_why why); /* the broadcast is over */
 void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
 /* Is the worker alive? To be asked every second; when it is not, the stream goes elsewhere. False:

@@ -85,9 +85,10 @@ static void drop_words(struct relay *r)
 static const char *why_word(enum door_why why)
 {
     static const char *const words[] = {
-        [DOOR_TAKEN] = "taken", [DOOR_NO_WORKER] = "no_worker", [DOOR_REFUSED] = "refused",
-        [DOOR_LIMIT] = "limit", [DOOR_FENCED] = "fenced",       [DOOR_EXPIRED] = "expired",
-        [DOOR_BUSY] = "busy",   [DOOR_STOPPING] = "stopping"
+        [DOOR_TAKEN] = "taken",   [DOOR_NO_WORKER] = "no_worker",    [DOOR_REFUSED] = "refused",
+        [DOOR_LIMIT] = "limit",   [DOOR_FENCED] = "fenced",          [DOOR_EXPIRED] = "expired",
+        [DOOR_BUSY] = "busy",     [DOOR_STOPPING] = "stopping",      [DOOR_KICKED] = "kicked",
+        [DOOR_BANNED] = "banned", [DOOR_QUARANTINED] = "quarantined"
     };
 
     return words[why];
@@ -222,6 +223,9 @@ static int status_of(enum door_why why)
         return 409;
     case DOOR_REFUSED:
     case DOOR_EXPIRED:
+    case DOOR_KICKED:
+    case DOOR_BANNED:
+    case DOOR_QUARANTINED:
         return 403;
     case DOOR_NO_WORKER:
     case DOOR_LIMIT:

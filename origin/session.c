@@ -216,11 +216,10 @@ void session_over(struct session *s)
     }
 }
 
-void session_leave(struct session *s, struct door *d, bool ended)
+void session_leave(struct session *s, bool ended)
 {
     struct loop *l = loop_of(s);
 
-    (void)d;
     s->left_us = loop_now(l);
     session_tell(s, false);
     if (ended)

@@ -27,7 +27,7 @@ static void retry(struct loop *l, struct timer *t)
     session_start_exchange(s);
 }
 
-static void fail(struct session *s, enum door_why why)
+void session_fail(struct session *s, enum door_why why)
 {
     if (s->door != NULL)
         door_close_by_home(s->door, why);
@@ -47,7 +47,7 @@ static void try_again(struct session *s)
     if (s->failures++ == 0)
         s->failing_since_us = now_us;
     if (now_us - s->failing_since_us > NO_WORKER_US) {
-        fail(s, DOOR_NO_WORKER);
+        session_fail(s, DOOR_NO_WORKER);
         return;
     }
     s->retry.fire = retry;
@@ -76,7 +76,7 @@ static void on_ended(struct exchange *x, enum exchange_end why)
              "the exchange with the worker has ended: %s", exchange_end_text(why));
     if (why == EXCHANGE_REFUSED || s->refused ||
         (why == EXCHANGE_BROKEN && s->failures >= FAILURES_MAX))
-        fail(s, DOOR_REFUSED);
+        session_fail(s, DOOR_REFUSED);
     else
         try_again(s);
 }
@@ -217,7 +217,7 @@ void session_start_exchange(struct session *s)
     enum st st;
 
     if (s->hl->home->cfg.n_workers == 0) {
-        fail(s, DOOR_NO_WORKER);
+        session_fail(s, DOOR_NO_WORKER);
         return;
     }
     if (!session_ready(s)) /* the state record is on its way to the disk */
