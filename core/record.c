@@ -64,6 +64,8 @@ static enum st parse_json(struct record_reader *r)
 {
     json_error_t e;
 
+    if (r->raw_chunks && r->head.type == RECORD_CHUNK)
+        return buf_text(&r->text)[0] == '{' ? ST_OK : ST_EPROTO;
     r->json = json_loadb(buf_text(&r->text), r->text.len, JSON_REJECT_DUPLICATES, &e);
     if (r->json == NULL)
         return json_error_code(&e) == json_error_out_of_memory ? ST_ENOMEM : ST_EPROTO;
@@ -147,6 +149,8 @@ enum st record_next(struct record_reader *r, struct rd *in, struct record_event 
     if (st == ST_OK && r->state == IN_JSON) {
         st = next_json(r, in);
         ev->json = r->json;
+        ev->text = buf_text(&r->text);
+        ev->text_n = r->text.len;
     } else if (st == ST_OK) {
         st = next_payload(r, in, ev);
     }

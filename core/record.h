@@ -4,14 +4,15 @@
  *           the body in pieces of any size and hands out: GOT_HEAD when header and JSON are
  *           whole, GOT_BYTES for each run of bytes as it comes (borrowed from the input, never
  *           copied or collected), GOT_ALL at its end. So a segment flows on while it arrives, and
- *           memory is the JSON's only, growing as it arrives.
+ *           memory is the JSON's only, growing as it arrives. A CHUNK comes ten times a second and
+ *           stream: who sets raw_chunks reads its JSON with core/jscan.h, and no tree is made.
  * Spec      u32be length of all that follows it, u8 type, u8 flags, u16 zero, u64be seq, u16be
  *           length of the JSON, JSON, bytes. Strict: an unknown type, a reserved field that is not
- *           zero, a length that does not hold its parts, and JSON that is absent or no object are
- *           EPROTO. Flags are ignored by who does not know them and handed on: a meaning that an
+ *           zero, a length that does not hold its parts, and JSON that is absent or no object
+ *           (a raw chunk: does not begin like one) are EPROTO. Flags are ignored by who does not know them and handed on: a meaning that an
  *           old reader may not ignore takes a new type.
  * Units     bytes; a record is at most RECORD_BYTES_MAX after its length field.
- * Owner     record_reader belongs to who calls _init and _fini. ev->json is borrowed until the next
+ * Owner     record_reader belongs to who calls _init and _fini. ev->json and ev->text are borrowed until the next
  *           record_next(), ev->bytes lives as long as the input.
  * Thread    one at a time.
  * Errors    record_next: MORE (all input taken), EPROTO, ELIMIT (over `limit` or the JSON's limit),
@@ -71,7 +72,9 @@ enum record_what { RECORD_GOT_HEAD, RECORD_GOT_BYTES, RECORD_GOT_ALL };
 struct record_event {
     enum record_what what;
     struct record_head head; /* of the record at hand, for all three */
-    const json_t *json;      /* RECORD_GOT_HEAD: an object */
+    const json_t *json;      /* RECORD_GOT_HEAD: an object; NULL for a raw chunk */
+    const char *text;        /* RECORD_GOT_HEAD: the same as it came, */
+    size_t text_n;           /* a zero behind it */
     const uint8_t *bytes;    /* RECORD_GOT_BYTES: never empty */
     size_t n;
 };
@@ -81,6 +84,7 @@ struct record_reader {
     enum st st;
     int state;
     size_t limit;
+    bool raw_chunks; /* set after _init */
     uint8_t fixed[RECORD_FIXED];
     size_t have; /* of fixed[] */
     size_t left; /* of the part at hand: JSON or payload */

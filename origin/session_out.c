@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/conf.h"
+#include "core/jscan.h"
 #include "core/log.h"
 #include "edge/gobj.h"
 #include "manifests/mpd.h"
@@ -19,6 +20,13 @@
 #define EXPIRE_LATE_US (10 * (int64_t)SEC_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
+
+/* A CHUNK record. */
+struct chunk_said {
+    char rep[sizeof((struct resume *)NULL)->rep];
+    int64_t n, t, d, sap, next_tag;
+    struct jscan_member state;
+};
 
 /* --- documents --- */
 
@@ -297,53 +305,97 @@ static void acknowledge(struct session *s, uint64_t needed)
     door_ack(s->door, needed, t.k, t.high);
 }
 
-static enum st remember(struct session *s, const char *rep, uint64_t next_tag, const json_t *state)
+static struct resume *resume_of(struct session *s, const char *rep)
 {
-    char *text = json_dumps(state, JSON_COMPACT);
-    struct resume *r = NULL;
-    uint64_t least;
+    struct resume *r;
 
-    if (text == NULL)
-        return ST_ENOMEM;
     for (unsigned i = 0; i < s->n_resume; i++)
         if (strcmp(s->resume[i].rep, rep) == 0)
-            r = &s->resume[i];
-    if (r == NULL) {
-        if (s->n_resume == SESSION_REPS_MAX || strlen(rep) >= sizeof r->rep) {
-            free(text);
-            return ST_ELIMIT;
-        }
-        r = &s->resume[s->n_resume++];
-        memcpy(r->rep, rep, strlen(rep) + 1);
-        r->state = NULL;
+            return &s->resume[i];
+    if (s->n_resume == SESSION_REPS_MAX)
+        return NULL;
+    r = &s->resume[s->n_resume++];
+    *r = (struct resume){ .next_tag = 0 };
+    (void)snprintf(r->rep, sizeof r->rep, "%s", rep);
+    return r;
+}
+
+static enum st remember(struct session *s, const struct chunk_said *c)
+{
+    struct resume *r = resume_of(s, c->rep);
+    uint64_t least;
+
+    if (r == NULL)
+        return ST_ELIMIT;
+    if (c->state.n > r->room) {
+        char *more = realloc(r->state, c->state.n);
+
+        if (more == NULL)
+            return ST_ENOMEM;
+        r->state = more;
+        r->room = c->state.n;
     }
-    free(r->state);
-    r->state = text;
-    r->next_tag = next_tag;
+    memcpy(r->state, c->state.value, c->state.n);
+    r->n = c->state.n;
+    r->next_tag = (uint64_t)c->next_tag;
     least = session_resume_tag(s);
     spool_release(&s->spool, least);
     acknowledge(s, least);
     return ST_OK;
 }
 
-static enum st on_chunk(struct session *s, const json_t *j)
+/* All of it is there, once, and nothing else counts. */
+static bool read_chunk(const struct buf *text, struct chunk_said *c)
 {
-    const char *rep;
-    json_int_t n, t, d, next_tag;
-    json_t *state;
-    int sap;
+    enum { REP = 1, N = 2, T = 4, D = 8, SAP = 16, NEXT_TAG = 32, STATE = 64, ALL = 127 };
+    struct jscan scan = jscan_init((const char *)text->data, text->len);
+    struct jscan_member m;
+    unsigned had = 0;
     enum st st;
 
-    if (json_unpack((json_t *)(uintptr_t)j, "{s:s, s:I, s:I, s:I, s:i, s:I, s:o}", "rep", &rep, "n",
-                    &n, "t", &t, "d", &d, "sap", &sap, "next_tag", &next_tag, "state", &state) != 0)
+    while ((st = jscan_next(&scan, &m)) == ST_OK) {
+        unsigned is = jscan_is(&m, "rep")        ? REP
+                      : jscan_is(&m, "n")        ? N
+                      : jscan_is(&m, "t")        ? T
+                      : jscan_is(&m, "d")        ? D
+                      : jscan_is(&m, "sap")      ? SAP
+                      : jscan_is(&m, "next_tag") ? NEXT_TAG
+                      : jscan_is(&m, "state")    ? STATE
+                                                 : 0;
+        bool good = (had & is) == 0;
+
+        had |= is;
+        if (is == REP)
+            good = good && jscan_text(&m, c->rep, sizeof c->rep);
+        else if (is == STATE)
+            good = good && jscan_is_object(&m);
+        else if (is != 0)
+            good = good && jscan_int(&m, is == N          ? &c->n
+                                         : is == T        ? &c->t
+                                         : is == D        ? &c->d
+                                         : is == NEXT_TAG ? &c->next_tag
+                                                          : &c->sap);
+        if (!good)
+            return false;
+        if (is == STATE)
+            c->state = m;
+    }
+    return st == ST_EOF && had == ALL;
+}
+
+static enum st on_chunk(struct session *s)
+{
+    struct chunk_said c;
+    enum st st;
+
+    if (!read_chunk(&s->text, &c) || c.n < 0 || c.next_tag < 1 ||
+        (uint64_t)c.next_tag > spool_next(&s->spool))
         return ST_EPROTO;
-    if (next_tag < 1 || (uint64_t)next_tag > spool_next(&s->spool))
-        return ST_EPROTO;
-    st = model_chunk(s->model, rep, (uint64_t)n, t, d, sap != 0, s->bytes.len);
+    st = model_chunk(s->model, c.rep, (uint64_t)c.n, c.t, c.d, c.sap != 0, s->bytes.len);
     if (st == ST_OK)
-        st = stream_append(loop_of(s), s->stream, rep, s->bytes.data, s->bytes.len);
+        st = stream_append(loop_of(s), s->stream, c.rep, s->bytes.data, s->bytes.len);
     if (st == ST_OK)
-        st = remember(s, rep, (uint64_t)next_tag, state);
+        st = remember(s, &c);
     if (st == ST_OK && s->failures > 0) {
         s->failures = 0;
         pin_works(s);
@@ -445,7 +497,7 @@ static enum st whole_record(struct session *s)
     case RECORD_OPEN:
         return on_open(s, s->json);
     case RECORD_CHUNK:
-        return on_chunk(s, s->json);
+        return on_chunk(s);
     case RECORD_CLOSE:
         return on_closed(s, s->json);
     case RECORD_HEALTH:
@@ -466,6 +518,9 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
         s->heard_us = loop_now(loop_of(s));
         json_decref(s->json);
         s->json = json_incref((json_t *)(uintptr_t)ev->json);
+        buf_reset(&s->text);
+        if (ev->json == NULL)
+            buf_add(&s->text, ev->text, ev->text_n);
         s->head = ev->head;
         buf_reset(&s->bytes);
         return;
@@ -475,7 +530,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
     case RECORD_GOT_ALL:
         break;
     }
-    st = s->bytes.st != ST_OK ? s->bytes.st : whole_record(s);
+    st = s->bytes.st != ST_OK ? s->bytes.st : s->text.st != ST_OK ? s->text.st : whole_record(s);
     if (st == ST_OK)
         return;
     s->ignored_records++;

@@ -240,9 +240,42 @@ static void the_writer_refuses_what_no_reader_takes(void **state)
     buf_fini(&b);
 }
 
+static void the_text_of_a_raw_chunk_is_not_parsed(void **state)
+{
+    static const char text[] = "{\"no json\"", other[] = "[1]";
+    struct record_reader r;
+    struct record_event ev;
+    struct buf b;
+    struct rd in;
+
+    (void)state;
+    buf_init(&b, 1000);
+    record_put_text(&b, RECORD_CHUNK, 0, 1, text, sizeof text - 1, 0);
+    record_reader_init(&r, RECORD_BYTES_MAX);
+    r.raw_chunks = true;
+    in = rd_init(b.data, b.len);
+    assert_int_equal(record_next(&r, &in, &ev), ST_OK);
+    assert_null(ev.json);
+    assert_int_equal(ev.text_n, sizeof text - 1);
+    assert_memory_equal(ev.text, text, sizeof text);
+    assert_int_equal(record_next(&r, &in, &ev), ST_OK);
+    assert_int_equal(ev.what, RECORD_GOT_ALL);
+
+    memcpy(b.data + RECORD_FIXED, other, sizeof other - 1); /* begins like something else */
+    in = rd_init(b.data, b.len);
+    assert_int_equal(record_next(&r, &in, &ev), ST_EPROTO);
+    record_reader_fini(&r);
+    record_reader_init(&r, RECORD_BYTES_MAX);
+    in = rd_init(b.data, b.len);
+    assert_int_equal(record_next(&r, &in, &ev), ST_EPROTO);
+    record_reader_fini(&r);
+    buf_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_text_of_a_raw_chunk_is_not_parsed),
         cmocka_unit_test(the_wire_is_what_the_design_says),
         cmocka_unit_test(records_are_the_same_at_every_split_point),
         cmocka_unit_test(a_body_that_ends_inside_a_record_is_refused),
