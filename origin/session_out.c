@@ -466,9 +466,9 @@ void session_cut(struct session *s)
     if (p == NULL)
         return;
     for (unsigned i = 0; i < p->n_reps; i++)
-        if (close_segment(s, p->rep[i].name) == ST_OK)
-            render_soon(s);
+        (void)close_segment(s, p->rep[i].name); /* if one is open */
     model_cut(s->model);
+    render_soon(s); /* also when none was: now no other is expected at once */
 }
 
 static void on_health(struct session *s, const json_t *j)

@@ -252,6 +252,7 @@ static void after_the_reconnect_window_it_is_over(void **state)
 /* The test's time runs faster than a disk. */
 static void frames_and_disk(struct world *w, struct pub *p, int seconds)
 {
+    until(w, w->said[0] != NULL); /* the exchange begins when the first record is there */
     for (int i = 0; i < seconds; i++) {
         pub_frames(w, p, 34);
         say(w->said[0], RECORD_HEALTH, 0, "{\"speed\":1}");
