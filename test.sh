@@ -5,6 +5,7 @@
 # The last line is "N passed, N failed"; the exit status is 0 when nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
+. .ci/packages.sh
 
 long=0
 for arg in "$@"; do
@@ -51,33 +52,7 @@ PY
     passed=$((passed + $1)) failed=$((failed + $2))
 }
 
-packages=(
-    build-essential clang clang-format cmake ninja-build pkg-config libclang-rt-14-dev
-    libevent-dev libnghttp2-dev libssl-dev libfyaml-dev libjansson-dev node-llhttp
-    libavformat-dev libavcodec-dev libavutil-dev ffmpeg
-    gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
-    libcmocka-dev varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils
-    iproute2
-)
-missing=()
-for p in "${packages[@]}"; do
-    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    say "installing: ${missing[*]}"
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "missing packages, and only root can install them: run sudo $0" >&2
-        failed=1 && finish
-    fi
-    # Services that packages bring (varnish) must not start by themselves.
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e $policy ]; then
-        printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-    fi
-    must apt-get update -q
-    must env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
-fi
+must packages_install "${packages_build[@]}" "${packages_test[@]}"
 
 pytest=$(command -v /usr/bin/pytest-3 || command -v pytest)
 jobs=$(nproc)
@@ -91,6 +66,8 @@ else
     failed=$((failed + 1))
 fi
 
+must players_install # before anything is built: the page /watch takes its player from there
+
 long_form=() # the end-to-end tests are run, and counted one by one, below
 [ $long -eq 1 ] && long_form=(-C Long)
 for preset in release asan tsan; do
@@ -102,14 +79,19 @@ for preset in release asan tsan; do
     count $reports/$preset.xml
 done
 
+marks=(-m "not long")
+[ $long -eq 1 ] && marks=()
 for preset in release asan; do
     say "end to end, $preset"
-    marks=(-m "not long")
-    [ $long -eq 1 ] && marks=()
     FRESHET_BUILD=$preset FRESHET_BIN=$PWD/build/$preset/freshet \
         FRESHET_LOAD_BIN=$PWD/build/$preset/tests/load PYTHONDONTWRITEBYTECODE=1 \
         "$pytest" -q -p no:cacheprovider "${marks[@]}" --junitxml=$reports/e2e-$preset.xml tests/e2e
     count $reports/e2e-$preset.xml
 done
+
+say "dash.js and Shaka Player"
+FRESHET_BIN=$PWD/build/release/freshet PYTHONDONTWRITEBYTECODE=1 \
+    "$pytest" -v -p no:cacheprovider "${marks[@]}" --junitxml=$reports/players.xml tests/players
+count $reports/players.xml
 
 finish

@@ -137,6 +137,14 @@ bool addr_net_has(const struct addr_net *net, const struct addr *a)
     return addr_eq(&cut, &net->base);
 }
 
+bool addr_is_loopback(const struct addr *a)
+{
+    struct addr_net v4, v6;
+
+    CHECK(addr_net_parse("127.0.0.0/8", &v4) == ST_OK && addr_net_parse("::1", &v6) == ST_OK);
+    return addr_net_has(&v4, a) || addr_net_has(&v6, a);
+}
+
 const char *addr_text(const struct addr *a, char buf[ADDR_TEXT_MAX])
 {
     const char *t = is_v4(a) ? inet_ntop(AF_INET, a->ip + 12, buf, ADDR_TEXT_MAX)

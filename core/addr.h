@@ -41,6 +41,7 @@ MUST_USE enum st addr_parse(const char *text, struct addr *a);
 /* "10.0.0.0/8", "2001:db8::/32", or one address. Host bits that are set are refused. */
 MUST_USE enum st addr_net_parse(const char *text, struct addr_net *net);
 bool addr_net_has(const struct addr_net *net, const struct addr *a);
+bool addr_is_loopback(const struct addr *a); /* 127.0.0.0/8, ::1 */
 
 const char *addr_text(const struct addr *a, char buf[ADDR_TEXT_MAX]);
 /* "192.0.2.1:80", "[2001:db8::1]:80", "unix:/run/x.sock"; returns buf. */

@@ -154,6 +154,24 @@ struct conf *conf_defaults(uint64_t generation)
     return conf_new(generation, &c) == ST_OK ? c : NULL;
 }
 
+const struct conf_ladder *conf_ladder(const struct conf *c, const char *name)
+{
+    static const struct conf_ladder source = { "source", CONF_YES, 2000 * 1000 };
+
+    for (size_t i = 0; i < c->encode.ladders_n; i++)
+        if (strcmp(c->encode.ladders[i].name, name) == 0)
+            return &c->encode.ladders[i];
+    return strcmp(name, source.name) == 0 ? &source : NULL;
+}
+
+const struct conf_app *conf_app(const struct conf *c, const char *name, size_t len)
+{
+    for (size_t i = 0; i < c->apps_n; i++)
+        if (strlen(c->apps[i].name) == len && memcmp(c->apps[i].name, name, len) == 0)
+            return &c->apps[i];
+    return NULL;
+}
+
 /* The count is the one field that changes in a snapshot that is out. */
 static struct conf *mut(const struct conf *c) { return (struct conf *)(uintptr_t)c; }
 

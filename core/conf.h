@@ -52,7 +52,7 @@ struct conf_tls_name {
     const char *cert, *key;
 };
 
-enum conf_play { CONF_PLAY_OPEN };
+enum conf_play { CONF_PLAY_OPEN, CONF_PLAY_SIGNED };
 enum conf_publish { CONF_PUBLISH_NONE, CONF_PUBLISH_OPEN, CONF_PUBLISH_LOCAL, CONF_PUBLISH_SIGNED };
 enum conf_answer { CONF_NO, CONF_YES };
 
@@ -70,9 +70,18 @@ struct conf_app {
     const char *name;
     struct conf_url origin; /* text "": the edge's upstreams */
     enum conf_play play;
+    uint64_t play_grace_us; /* media go on for so long after a token's EXP */
     enum conf_publish publish;
     enum conf_answer permanent_keys; /* exp=0 is allowed */
+    const char *ladder;
 };
+
+struct conf_ladder {
+    const char *name;
+    enum conf_answer copy;
+    uint64_t segment_us;
+};
+enum conf_takeover { CONF_TAKEOVER_NEWEST, CONF_TAKEOVER_OLDEST };
 
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARN, CONF_LOG_NOTE, CONF_LOG_INFO, CONF_LOG_DEBUG };
 enum conf_log_format { CONF_LOG_TEXT, CONF_LOG_JSON };
@@ -94,16 +103,24 @@ struct conf_edge_limits {
     uint32_t h2_forced_resets, h2_control_frames; /* per 10 s */
     uint32_t held_per_stream, held_per_address, pending_lookups;
     uint32_t upstream_connections; /* HTTP/1 connections per outside origin */
+    uint32_t subscriptions;
+    uint64_t linger_us;
 };
 
 struct conf_ingest_limits {
     uint64_t handshake_timeout_us, publish_timeout_us;
     uint64_t before_bytes, data_bytes, media_bytes; /* of a message */
     uint64_t assembly_bytes, control_queue_bytes;   /* of a connection */
+    uint64_t spool_bytes;                           /* of a session */
     uint32_t per_address, unpublished;
     uint32_t commands_s;
     const struct conf_net *exempt; /* from per_address */
     size_t exempt_n;
+};
+
+struct conf_origin_limits {
+    uint32_t connections; /* between our machines */
+    uint32_t subscriptions;
 };
 
 struct conf {
@@ -126,6 +143,9 @@ struct conf {
     struct {
         enum conf_log_level level;
         enum conf_log_format format;
+        const char *access; /* "off", "stdout", "stderr" or a path */
+        enum conf_log_format access_format;
+        uint32_t access_sample;
     } log;
     struct {
         struct {
@@ -143,6 +163,7 @@ struct conf {
         size_t listen_n;
         const struct conf_url *upstream;
         size_t upstream_n;
+        enum conf_answer push;
         uint64_t cache_bytes;
         struct conf_edge_limits limits;
     } edge;
@@ -151,18 +172,28 @@ struct conf {
         size_t listen_n;
         uint64_t reconnect_window_us;
         uint64_t idle_timeout_us;
+        uint64_t spool_us;
+        enum conf_takeover takeover;
         struct conf_ingest_limits limits;
     } ingest;
     struct {
         uint32_t workers;
         uint64_t chunk_us;
+        uint64_t hung_after_us;
+        const struct conf_ladder *ladders;
+        size_t ladders_n;
     } encode;
     struct {
+        const struct conf_url *listen;
+        size_t listen_n;
         uint64_t window_us;
+        struct conf_origin_limits limits;
     } origin;
     struct {
         const struct conf_secret *publish;
         size_t publish_n;
+        const struct conf_secret *play;
+        size_t play_n;
     } secrets;
     const struct conf_app *apps;
     size_t apps_n;
@@ -176,6 +207,10 @@ MUST_USE enum st conf_parse(const char *name, const char *text, size_t len, uint
                             struct conf **out, FILE *report);
 /* Every key at its default. NULL: out of memory. */
 struct conf *conf_defaults(uint64_t generation);
+
+/* Of that name; "source" is there in any case. NULL: there is none. */
+const struct conf_ladder *conf_ladder(const struct conf *c, const char *name);
+const struct conf_app *conf_app(const struct conf *c, const char *name, size_t len); /* or NULL */
 
 const struct conf *conf_ref(const struct conf *c);
 void conf_unref(const struct conf **cp); /* NULL is a no-op; sets *cp to NULL */

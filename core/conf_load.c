@@ -287,6 +287,14 @@ static void check_tls(struct load *l, const struct yaml_node *tls)
     }
 }
 
+static void check_twice(struct load *l, const struct yaml_node *e, const char *shown,
+                        const struct conf_url *v, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (strcmp(v[i].text, v[j].text) == 0 && !(v[i].port == 0 && v[i].path[0] == '\0'))
+            conf_complain(&l->r, e->pos, shown, "the same address for the second time");
+}
+
 static void check_listens(struct load *l, const struct yaml_node *at, const char *shown,
                           const struct conf_url *v, size_t n)
 {
@@ -294,9 +302,7 @@ static void check_listens(struct load *l, const struct yaml_node *at, const char
     const struct conf *c = l->c;
 
     for (size_t i = 0; i < n && e != NULL; i++, e = e->next) {
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(v[i].text, v[j].text) == 0 && !(v[i].port == 0 && v[i].path[0] == '\0'))
-                conf_complain(&l->r, e->pos, shown, "the same address for the second time");
+        check_twice(l, e, shown, v, i);
         if ((v[i].scheme == CONF_HTTPS || v[i].scheme == CONF_RTMPS) &&
             c->tls.default_.cert[0] == '\0' && c->tls.names_n == 0)
             conf_complain(&l->r, e->pos, shown, "%s needs a certificate: tls.default.cert",
@@ -304,16 +310,97 @@ static void check_listens(struct load *l, const struct yaml_node *at, const char
     }
 }
 
-static void check_secrets(struct load *l, const struct yaml_node *publish)
+/* Between our machines nothing goes in the clear, and nobody is let in without a certificate. */
+static void check_tier_listens(struct load *l, const struct yaml_node *at)
+{
+    const struct yaml_node *e = at != NULL ? at->first : NULL;
+    const struct conf *c = l->c;
+    const struct conf_url *v = c->origin.listen;
+
+    for (size_t i = 0; i < c->origin.listen_n && e != NULL; i++, e = e->next) {
+        struct addr host;
+
+        check_twice(l, e, "origin.listen", v, i);
+        if (v[i].scheme == CONF_HTTPS && c->tls.tier.cert[0] == '\0')
+            conf_complain(&l->r, e->pos, "origin.listen", "https needs certificates: tls.tier");
+        if (v[i].scheme == CONF_HTTP &&
+            (addr_parse(v[i].host, &host) != ST_OK || !addr_is_loopback(&host)))
+            conf_complain(&l->r, e->pos, "origin.listen",
+                          "http is for loopback only: between hosts https is needed");
+    }
+}
+
+static void check_secrets(struct load *l, const struct yaml_node *at, const char *section,
+                          const struct conf_secret *v, size_t n)
+{
+    char shown[300];
+
+    for (size_t i = 0; i < n; i++) {
+        show_path(shown, section, v[i].name);
+        if (v[i].file[0] == '\0')
+            conf_complain(&l->r, find(at, v[i].name)->key_pos, shown, "file is missing");
+    }
+}
+
+/* A token names a stream and is checked on its manifests: of somebody else's paths we know neither.
+ */
+static void check_apps(struct load *l, const struct yaml_node *apps)
 {
     const struct conf *c = l->c;
     char shown[300];
 
-    for (size_t i = 0; i < c->secrets.publish_n; i++) {
-        show_path(shown, "secrets.publish", c->secrets.publish[i].name);
-        if (c->secrets.publish[i].file[0] == '\0')
-            conf_complain(&l->r, find(publish, c->secrets.publish[i].name)->key_pos, shown,
-                          "file is missing");
+    for (size_t i = 0; i < c->apps_n; i++) {
+        const struct conf_app *a = &c->apps[i];
+        const struct yaml_node *at = find(find(apps, a->name), "play");
+
+        if (a->play != CONF_PLAY_SIGNED)
+            continue;
+        (void)snprintf(shown, sizeof shown, "apps.%s.play", a->name);
+        if (a->origin.text[0] != '\0')
+            conf_complain(&l->r, at->pos, shown,
+                          "tokens are for streams, not for an outside origin");
+        else if (c->secrets.play_n == 0)
+            conf_complain(&l->r, at->pos, shown, "signed needs a key in secrets.play");
+    }
+}
+
+static void check_access_log(struct load *l, const struct yaml_node *at)
+{
+    const char *to = l->c->log.access;
+
+    if (to[0] != '/' && strcmp(to, "off") != 0 && strcmp(to, "stdout") != 0 &&
+        strcmp(to, "stderr") != 0)
+        conf_complain(&l->r, at->pos, "log.access",
+                      "wanted is off, stdout, stderr or a path from the root");
+}
+
+/* Also where something else is wrong: whoever asks for a ladder that is to come has named keys that
+ * are unknown yet, and should be told why. */
+static void check_ladders(struct load *l, const struct yaml_node *root)
+{
+    const struct yaml_node *ladders = find(find(root, "encode"), "ladders"), *at;
+    const struct conf *c = l->c;
+    char shown[300];
+
+    for (size_t i = 0; i < c->encode.ladders_n; i++) {
+        const struct conf_ladder *d = &c->encode.ladders[i];
+
+        show_path(shown, "encode.ladders", d->name);
+        if (d->copy == CONF_NO)
+            conf_complain(&l->r, find(ladders, d->name)->key_pos, shown,
+                          "this version cannot transcode yet: write {copy: true}");
+        else if (d->segment_us < c->encode.chunk_us)
+            conf_complain(&l->r, find(ladders, d->name)->key_pos, shown,
+                          "the segment is shorter than encode.chunk");
+    }
+    for (size_t i = 0; i < c->apps_n; i++) {
+        if (conf_ladder(c, c->apps[i].ladder) != NULL)
+            continue;
+        at = find(find(root, "apps"), c->apps[i].name);
+        at = find(at, "ladder") != NULL ? find(at, "ladder") : at;
+        show_path(shown, "apps", c->apps[i].name);
+        conf_complain(&l->r, at->pos, shown, "there is no ladder of this name: encode.ladders.%s",
+                      c->apps[i].ladder);
     }
 }
 
@@ -323,12 +410,18 @@ static void check_whole(struct load *l, const struct yaml_node *root)
     const struct yaml_node *edge = find(root, "edge"), *at = find(find(edge, "limits"), "memory");
 
     check_tls(l, find(root, "tls"));
-    check_secrets(l, find(find(root, "secrets"), "publish"));
+    check_secrets(l, find(find(root, "secrets"), "publish"), "secrets.publish", c->secrets.publish,
+                  c->secrets.publish_n);
+    check_secrets(l, find(find(root, "secrets"), "play"), "secrets.play", c->secrets.play,
+                  c->secrets.play_n);
+    check_apps(l, find(root, "apps"));
+    check_access_log(l, find(find(root, "log"), "access"));
     check_listens(l, find(find(root, "admin"), "listen"), "admin.listen", c->admin.listen,
                   c->admin.listen_n);
     check_listens(l, find(edge, "listen"), "edge.listen", c->edge.listen, c->edge.listen_n);
     check_listens(l, find(find(root, "ingest"), "listen"), "ingest.listen", c->ingest.listen,
                   c->ingest.listen_n);
+    check_tier_listens(l, find(find(root, "origin"), "listen"));
     if (at != NULL && c->edge.limits.memory_bytes != 0 &&
         c->edge.limits.memory_bytes < c->edge.cache_bytes)
         conf_complain(&l->r, at->pos, "edge.limits.memory", "less than edge.cache");
@@ -361,6 +454,8 @@ enum st conf_parse(const char *name, const char *text, size_t len, uint64_t gene
         section(&l, &top, root);
     if (l.st == ST_OK && l.r.errors == 0)
         check_whole(&l, root);
+    if (l.st == ST_OK && root != NULL)
+        check_ladders(&l, root);
     l.c->blocks = l.m.blocks;
     conf_mem_free(&tree);
     conf_report_end(&l.r);

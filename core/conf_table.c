@@ -20,9 +20,11 @@
 
 static const char *const levels[] = { "error", "warn", "note", "info", "debug", NULL };
 static const char *const formats[] = { "text", "json", NULL };
-static const char *const plays[] = { "open", NULL };
+static const char *const plays[] = { "open", "signed", NULL };
 static const char *const publishes[] = { "none", "open", "local", "signed", NULL };
 static const char *const answers[] = { "no", "yes", NULL };
+static const char *const truths[] = { "false", "true", NULL };
+static const char *const takeovers[] = { "newest", "oldest", NULL };
 
 static bool only(const char *s, const char *extra)
 {
@@ -73,6 +75,13 @@ static const char *bad_kid(const char *name)
 {
     if (name[0] == '\0' || strlen(name) > 16 || !only(name, ""))
         return "a key is named with 1 to 16 of a-z 0-9";
+    return NULL;
+}
+
+static const char *bad_ladder(const char *name)
+{
+    if (name[0] == '\0' || strlen(name) > 32 || !only(name, "_-"))
+        return "a ladder is named with 1 to 32 of a-z 0-9 _ -";
     return NULL;
 }
 
@@ -147,6 +156,28 @@ const struct conf_key conf_keys[] = {
       .def = "text",
       .when = CONF_LIVE,
       .help = "`key=value` for people or JSON for machines." },
+    { .path = "log.access",
+      .type = CONF_PATH,
+      FIELD(conf, log.access),
+      .max = 1024,
+      .def = "off",
+      .when = CONF_LIVE,
+      .help = "A line per request of a player: `off`, `stderr`, `stdout` or a file, which each "
+              "reload opens anew. doc/ACCESS_LOG.md has the fields." },
+    { .path = "log.access_format",
+      .type = CONF_ENUM,
+      FIELD(conf, log.access_format),
+      .words = formats,
+      .def = "text",
+      .when = CONF_LIVE,
+      .help = "Its format." },
+    { .path = "log.access_sample",
+      .type = CONF_INT,
+      FIELD(conf, log.access_sample),
+      RANGE(1, 1000000),
+      .def = "1",
+      .when = CONF_LIVE,
+      .help = "One of so many requests is written." },
 
     { .path = "tls",
       .type = CONF_SECTION,
@@ -241,6 +272,24 @@ const struct conf_key conf_keys[] = {
       .when = CONF_LIVE,
       .help = "File that holds the key: 16 to 64 bytes in hexadecimal." },
 
+    { .path = "secrets.play",
+      .type = CONF_SECTION,
+      .help = "Keys that play tokens are made with; two at a time make a change possible." },
+    { .path = "secrets.play.*",
+      .type = CONF_MAP,
+      LIST(conf, secrets.play),
+      .size = sizeof(struct conf_secret),
+      .max = 16,
+      .bad_name = bad_kid,
+      .help = "Entries are named as in the token: 1 to 16 of `a-z 0-9`." },
+    { .path = "secrets.play.*.file",
+      .type = CONF_PATH,
+      FIELD(conf_secret, file),
+      .max = 1024,
+      .def = "",
+      .when = CONF_LIVE,
+      .help = "File that holds the key: 16 to 64 bytes in hexadecimal." },
+
     { .path = "ingest", .type = CONF_SECTION, .help = "Where broadcasters come in." },
     { .path = "ingest.listen",
       .type = CONF_RTMP_LISTENS,
@@ -263,6 +312,21 @@ const struct conf_key conf_keys[] = {
       .def = "30s",
       .when = CONF_NEW_SESSIONS,
       .help = "A publisher that sends no media for so long is let go." },
+    { .path = "ingest.spool",
+      .type = CONF_TIME,
+      FIELD(conf, ingest.spool_us),
+      RANGE(S, 60 * S),
+      .def = "8s",
+      .when = CONF_NEW_SESSIONS,
+      .help = "How much of a broadcast is kept for a worker that has to start over." },
+    { .path = "ingest.takeover",
+      .type = CONF_ENUM,
+      FIELD(conf, ingest.takeover),
+      .words = takeovers,
+      .def = "newest",
+      .when = CONF_LIVE,
+      .help = "Who gets a stream that somebody publishes already: whoever comes last, or whoever "
+              "was there first and has not fallen silent for a second." },
     { .path = "ingest.limits",
       .type = CONF_SECTION,
       .help = "What one broadcaster, or all of them, may take. Each refusal is counted." },
@@ -327,6 +391,12 @@ const struct conf_key conf_keys[] = {
       RANGE(64 * KIB, 64 * MIB),
       .def = "8M",
       .help = "Unfinished messages of one publisher together." },
+    { .path = "ingest.limits.spool",
+      .type = CONF_SIZE,
+      INGEST(spool_bytes),
+      RANGE(MIB, GIB),
+      .def = "64M",
+      .help = "What is kept of one broadcast for a worker that has to start over." },
     { .path = "ingest.limits.control_queue",
       .type = CONF_SIZE,
       INGEST(control_queue_bytes),
@@ -349,6 +419,15 @@ const struct conf_key conf_keys[] = {
       .def = "",
       .when = CONF_LIVE,
       .help = "Where what is not here is fetched. Empty: nowhere." },
+    { .path = "edge.push",
+      .type = CONF_ENUM,
+      FIELD(conf, edge.push),
+      .words = answers,
+      .def = "yes",
+      .when = CONF_LIVE,
+      .help =
+          "Whether streams that are watched are followed at their upstream, which then tells of "
+          "each manifest and segment at once. no: each is asked for." },
     { .path = "edge.cache",
       .type = CONF_SIZE,
       FIELD(conf, edge.cache_bytes),
@@ -528,6 +607,18 @@ const struct conf_key conf_keys[] = {
       RANGE(1, 10000),
       .def = "64",
       .help = "HTTP/1 connections to one outside origin." },
+    { .path = "edge.limits.subscriptions",
+      .type = CONF_INT,
+      LIMIT(subscriptions),
+      RANGE(1, 1000000),
+      .def = "10000",
+      .help = "Streams followed at once, shared evenly by the loops. Others are asked for." },
+    { .path = "edge.limits.linger",
+      .type = CONF_TIME,
+      LIMIT(linger_us),
+      RANGE(1 * S, H),
+      .def = "30s",
+      .help = "How long a stream that nobody watches any more is still followed." },
     { .path = "edge.limits.not_found_ttl",
       .type = CONF_TIME,
       LIMIT(not_found_ttl_us),
@@ -556,7 +647,51 @@ const struct conf_key conf_keys[] = {
       .def = "200ms",
       .when = CONF_NEW_SESSIONS,
       .help = "Media time of one chunk: how much a player waits at least." },
+    { .path = "encode.hung_after",
+      .type = CONF_TIME,
+      FIELD(conf, encode.hung_after_us),
+      RANGE(2 * S, 60 * S),
+      .def = "3s",
+      .when = CONF_LIVE,
+      .help = "A worker that says nothing for so long while frames go up is ended and started "
+              "again; its streams go on elsewhere." },
+    { .path = "encode.ladders",
+      .type = CONF_SECTION,
+      .help = "What is made of a broadcast. `source` is there in any case: it passes through what "
+              "comes, in segments of two seconds." },
+    { .path = "encode.ladders.*",
+      .type = CONF_MAP,
+      LIST(conf, encode.ladders),
+      .size = sizeof(struct conf_ladder),
+      .max = 64,
+      .bad_name = bad_ladder,
+      .help = "Entries are named as in `apps.*.ladder`: 1 to 32 of `a-z 0-9 _ -`." },
+    { .path = "encode.ladders.*.copy",
+      .type = CONF_ENUM,
+      FIELD(conf_ladder, copy),
+      .words = truths,
+      .def = "false",
+      .when = CONF_NEW_SESSIONS,
+      .help = "Pictures and sound are passed through as they are. This version can do nothing "
+              "else: it has to be `true`." },
+    { .path = "encode.ladders.*.segment",
+      .type = CONF_TIME,
+      FIELD(conf_ladder, segment_us),
+      RANGE(500 * MS, 10 * S),
+      .def = "2s",
+      .when = CONF_NEW_SESSIONS,
+      .help = "Length of a segment. What is passed through can be cut at key frames only: their "
+              "distance should divide it." },
     { .path = "origin", .type = CONF_SECTION, .help = "What the home of a stream keeps of it." },
+    { .path = "origin.listen",
+      .type = CONF_LISTENS,
+      LIST(conf, origin.listen),
+      .max = 16,
+      .def = "",
+      .when = CONF_LIVE,
+      .help =
+          "Where our other machines come in: HTTP/2 with the certificates of `tls.tier` on both "
+          "sides. `http://` on loopback only." },
     { .path = "origin.window",
       .type = CONF_TIME,
       FIELD(conf, origin.window_us),
@@ -564,6 +699,23 @@ const struct conf_key conf_keys[] = {
       .def = "60s",
       .when = CONF_NEW_SESSIONS,
       .help = "How far back players may go in a live stream." },
+    { .path = "origin.limits",
+      .type = CONF_SECTION,
+      .help = "What our other machines may take together. Each refusal is counted." },
+    { .path = "origin.limits.connections",
+      .type = CONF_INT,
+      FIELD(conf, origin.limits.connections),
+      RANGE(1, 1000000),
+      .def = "10000",
+      .when = CONF_LIVE,
+      .help = "Connections to `origin.listen` in all." },
+    { .path = "origin.limits.subscriptions",
+      .type = CONF_INT,
+      FIELD(conf, origin.limits.subscriptions),
+      RANGE(1, 10000000),
+      .def = "100000",
+      .when = CONF_LIVE,
+      .help = "Streams followed by our edges, each counted once for each edge." },
     { .path = "apps", .type = CONF_SECTION, .help = "The first part of every URL path." },
     { .path = "apps.*",
       .type = CONF_MAP,
@@ -585,7 +737,15 @@ const struct conf_key conf_keys[] = {
       .words = plays,
       .def = "open",
       .when = CONF_LIVE,
-      .help = "Who may watch: everybody." },
+      .help = "Who may watch: everybody, or who has a token (`/p/TOKEN/APP/STREAM/...`)." },
+    { .path = "apps.*.play_grace",
+      .type = CONF_TIME,
+      FIELD(conf_app, play_grace_us),
+      RANGE(0, 30 * 24 * H),
+      .def = "12h",
+      .when = CONF_LIVE,
+      .help = "How long after a token's end it is still good for media; manifests want one that "
+              "has not ended." },
     { .path = "apps.*.publish",
       .type = CONF_ENUM,
       FIELD(conf_app, publish),
@@ -594,6 +754,13 @@ const struct conf_key conf_keys[] = {
       .when = CONF_NEW_SESSIONS,
       .help = "Who may publish: nobody, everybody, everybody on this machine (and who has a "
               "signature), who has a signature." },
+    { .path = "apps.*.ladder",
+      .type = CONF_STRING,
+      FIELD(conf_app, ladder),
+      .max = 32,
+      .def = "source",
+      .when = CONF_NEW_SESSIONS,
+      .help = "One of `encode.ladders`." },
     { .path = "apps.*.permanent_keys",
       .type = CONF_ENUM,
       FIELD(conf_app, permanent_keys),

@@ -1,24 +1,21 @@
 #include "core/log.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/log_line.h"
 #include "core/metric.h"
 
 enum {
     LOG_MAGIC = 0x10610610,
-    LINE_BYTES = 4096,
-    CLOSING_BYTES = 64, /* kept for quotes, truncated=true and the end of the line */
     MSG_BYTES = 1024,
     DEPTH_MAX = 16,
     RING_LINES = 256,
@@ -59,104 +56,7 @@ struct log {
 
 /* ---- one line ---- */
 
-struct line {
-    char b[LINE_BYTES];
-    size_t n;
-    size_t room; /* for what may be cut */
-    bool json;
-    bool cut;
-};
-
-/* NB: a closing quote may have gone past the room. */
-static size_t left(const struct line *o) { return o->n < o->room ? o->room - o->n : 0; }
-
-/* All of it or nothing. */
-static bool put(struct line *o, const char *p, size_t n)
-{
-    if (n > left(o)) {
-        o->cut = true;
-        return false;
-    }
-    memcpy(o->b + o->n, p, n);
-    o->n += n;
-    return true;
-}
-
-/* What ends a value always fits: it comes out of the closing bytes. */
-static void close_with(struct line *o, const char *s)
-{
-    size_t n = strlen(s);
-
-    CHECK(n <= sizeof o->b - o->n);
-    memcpy(o->b + o->n, s, n);
-    o->n += n;
-}
-
-static bool plain(unsigned char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
-
-static void put_escaped(struct line *o, const char *s)
-{
-    static const char hex[] = "0123456789abcdef";
-    bool fits = true;
-
-    for (; fits && *s != 0; s++) {
-        unsigned char c = (unsigned char)*s;
-        char e[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
-
-        if (plain(c)) {
-            fits = put(o, s, 1);
-        } else if (c == '"' || c == '\\') {
-            e[1] = (char)c;
-            fits = put(o, e, 2);
-        } else if (o->json) {
-            fits = put(o, e, 6);
-        } else {
-            e[1] = 'x';
-            memmove(e + 2, e + 4, 2);
-            fits = put(o, e, 4);
-        }
-    }
-}
-
-static bool wants_quotes(const char *s)
-{
-    if (*s == 0)
-        return true;
-    for (; *s != 0; s++)
-        if (!plain((unsigned char)*s) || *s == ' ' || *s == '=')
-            return true;
-    return false;
-}
-
-/* The key with what stands before its value, or nothing. */
-static bool put_key(struct line *o, const char *key, bool quoted)
-{
-    char head[80];
-    int n = snprintf(head, sizeof head, o->json ? ",\"%s\":%s" : " %s=%s", key, quoted ? "\"" : "");
-
-    CHECK(n > 0 && (size_t)n < sizeof head);
-    return put(o, head, (size_t)n);
-}
-
-static void put_text(struct line *o, const char *key, const char *text, bool quoted)
-{
-    if (!put_key(o, key, quoted))
-        return;
-    put_escaped(o, text);
-    if (quoted)
-        close_with(o, "\"");
-}
-
-static void put_number(struct line *o, const char *key, int64_t number)
-{
-    char text[120];
-    int n = snprintf(text, sizeof text, o->json ? ",\"%s\":%" PRId64 : " %s=%" PRId64, key, number);
-
-    CHECK(n > 0 && (size_t)n < sizeof text);
-    (void)put(o, text, (size_t)n); /* a number is whole or absent */
-}
-
-static void put_ctx(struct line *o, const struct log_ctx *ctx)
+static void put_ctx(struct log_line *o, const struct log_ctx *ctx)
 {
     const struct log_ctx *chain[DEPTH_MAX];
     int depth = 0;
@@ -169,48 +69,24 @@ static void put_ctx(struct line *o, const struct log_ctx *ctx)
         const struct log_ctx *c = chain[--depth];
 
         if (c->text == NULL)
-            put_number(o, c->key, c->number);
+            log_line_number(o, c->key, c->number);
         else
-            put_text(o, c->key, c->text, o->json || wants_quotes(c->text));
+            log_line_text(o, c->key, c->text, strlen(c->text), false);
     }
 }
 
-static void line_begin(struct line *o, const struct log *l, enum log_level level,
+static void line_begin(struct log_line *o, const struct log *l, enum log_level level,
                        const char *module, const char *msg)
 {
-    int64_t us = clock_wall_us();
-    time_t s = (time_t)(us / (int64_t)SEC_US);
-    int ms = (int)(us % (int64_t)SEC_US / (int64_t)MS_US);
-    struct tm tm;
-    char head[160];
-    int n;
-
-    o->n = 0;
-    o->room = sizeof o->b - CLOSING_BYTES;
-    o->cut = false;
-    o->json = log_sink_format(l->sink) == LOG_JSON;
-    (void)gmtime_r(&s, &tm);
-    n = snprintf(head, sizeof head,
-                 o->json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\",\"level\":\"%s\","
-                           "\"module\":\"%s\""
-                         : "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s %s",
-                 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ms,
-                 log_level_name(level), module);
-    CHECK(n > 0 && (size_t)n < sizeof head);
-    (void)put(o, head, (size_t)n);
-    put_text(o, "msg", msg, true);
-}
-
-static void line_end(struct line *o)
-{
-    if (o->cut)
-        close_with(o, o->json ? ",\"truncated\":true" : " truncated=true");
-    close_with(o, o->json ? "}\n" : "\n");
+    log_line_begin(o, log_sink_format(l->sink) == LOG_JSON);
+    log_line_word(o, "level", log_level_name(level));
+    log_line_word(o, "module", module);
+    log_line_text(o, "msg", msg, strlen(msg), true);
 }
 
 /* ---- where lines go ---- */
 
-static void ring_put(struct log *l, const struct line *o)
+static void ring_put(struct log *l, const struct log_line *o)
 {
     uint64_t at = atomic_load_explicit(&l->lines, memory_order_relaxed);
     struct ring_line *r = &l->ring[at % RING_LINES];
@@ -230,23 +106,23 @@ static void ring_put(struct log *l, const struct line *o)
     atomic_store_explicit(&l->lines, at + 1, memory_order_release);
 }
 
-static bool sink_put(struct log *l, const struct line *o)
+static bool sink_put(struct log *l, const struct log_line *o)
 {
     return log_sink_put(l->sink, o->b, o->n);
 }
 
 static void report_lost(struct log *l)
 {
-    struct line o;
+    struct log_line o;
 
     line_begin(&o, l, LOG_WARN, "log", "lines lost, the reader of the log is too slow");
-    put_number(&o, "dropped", (int64_t)l->lost);
-    line_end(&o);
+    log_line_number(&o, "dropped", (int64_t)l->lost);
+    log_line_end(&o);
     if (sink_put(l, &o))
         l->lost = 0;
 }
 
-static void emit(struct log *l, const struct line *o)
+static void emit(struct log *l, const struct log_line *o)
 {
     if (l->lost > 0)
         report_lost(l);
@@ -257,7 +133,7 @@ static void emit(struct log *l, const struct line *o)
     }
 }
 
-static void publish(struct log *l, const struct line *o, enum log_level level)
+static void publish(struct log *l, const struct log_line *o, enum log_level level)
 {
     ring_put(l, o);
     if (level <= log_sink_level(l->sink))
@@ -268,12 +144,12 @@ static void publish(struct log *l, const struct line *o, enum log_level level)
 
 static void site_end(struct log *l, struct site *s)
 {
-    struct line o;
+    struct log_line o;
 
     if (s->held > 0) {
         line_begin(&o, l, s->level, s->module, s->fmt);
-        put_number(&o, "repeated", (int64_t)s->held);
-        line_end(&o);
+        log_line_number(&o, "repeated", (int64_t)s->held);
+        log_line_end(&o);
         publish(l, &o, s->level);
         l->holding--;
     }
@@ -335,7 +211,7 @@ void log_msg(struct log *l, const struct log_ctx *ctx, enum log_level level, con
              const char *fmt, ...)
 {
     char msg[MSG_BYTES];
-    struct line o;
+    struct log_line o;
     va_list ap;
     int n;
 
@@ -353,7 +229,7 @@ void log_msg(struct log *l, const struct log_ctx *ctx, enum log_level level, con
     line_begin(&o, l, level, module, msg);
     put_ctx(&o, ctx);
     o.cut = o.cut || (size_t)n >= sizeof msg;
-    line_end(&o);
+    log_line_end(&o);
     publish(l, &o, level);
 }
 

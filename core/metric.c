@@ -103,13 +103,18 @@ struct writer {
     const struct metric_desc *d;
 };
 
-static uint64_t sum_word(const struct writer *w, size_t word)
+uint64_t metrics_sum(struct metrics *const *all, int n, const struct metric_desc *d, size_t word)
 {
     uint64_t sum = 0;
 
-    for (int i = 0; i < w->n; i++)
-        sum += metric_get((_Atomic uint64_t *)(void *)((char *)w->all[i] + w->d->offset) + word);
+    for (int i = 0; i < n; i++)
+        sum += metric_get((_Atomic uint64_t *)(void *)((char *)all[i] + d->offset) + word);
     return sum;
+}
+
+static uint64_t sum_word(const struct writer *w, size_t word)
+{
+    return metrics_sum(w->all, w->n, w->d, word);
 }
 
 /* NB: a gauge is a sum modulo 2^64, so a loop below zero and one above it come out right; what is

@@ -103,6 +103,9 @@ static inline void metric_observe(struct metric_hist *h, uint64_t us)
 
 enum metric_code metric_code_of(int http_status);
 
+/* The sum over n structs of one word of a metric: of a series, in the order of its labels' values,
+ * or of a histogram's bucket. Below zero, modulo 2^64, for a gauge that is just changing. */
+uint64_t metrics_sum(struct metrics *const *all, int n, const struct metric_desc *d, size_t word);
 /* The sum over n structs of everything, as one exposition with its # EOF. */
 void metrics_write(struct buf *out, struct metrics *const *all, int n);
 /* One label value with its escapes, for series that are not in the table. */

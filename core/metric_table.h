@@ -136,6 +136,8 @@
     X(L, OBJECT_BYTES, "object_bytes")                 \
     X(L, MEMORY, "memory")                             \
     X(L, UPSTREAM_CONNECTIONS, "upstream_connections") \
+    X(L, TIER_CONNECTIONS, "tier_connections")         \
+    X(L, SUBSCRIPTIONS, "subscriptions")               \
     X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
     X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
 
@@ -183,6 +185,13 @@
     X(L, POLICY, "policy")      \
     X(L, US, "us")              \
     X(L, OPERATOR, "operator")
+#define METRIC_LIST_PLAY(X, L)   \
+    X(L, ACCEPTED, "accepted")   \
+    X(L, MISSING, "missing")     \
+    X(L, MALFORMED, "malformed") \
+    X(L, KID, "kid")             \
+    X(L, SIGNATURE, "signature") \
+    X(L, EXPIRED, "expired")
 #define METRIC_LIST_AUTH(X, L)   \
     X(L, OK, "ok")               \
     X(L, NAME, "name")           \
@@ -192,7 +201,11 @@
     X(L, SIGNATURE, "signature") \
     X(L, PERMANENT, "permanent") \
     X(L, EXPIRED, "expired")
+#define METRIC_LIST_WORKER(X, L) X(L, UP, "up") X(L, DOWN, "down")
+#define METRIC_LIST_RESTART(X, L) X(L, CRASH, "crash") X(L, EXIT, "exit") X(L, HUNG, "hung")
 #define METRIC_LIST_MEDIA(X, L) X(L, AUDIO, "audio") X(L, VIDEO, "video") X(L, DATA, "data")
+
+#define METRIC_LIST_RESYNC(X, L) X(L, PARTIAL, "partial") X(L, FULL, "full")
 
 /*    enum metric_x, list, label name */
 #define METRIC_LABELS(L)                    \
@@ -211,11 +224,15 @@
     L(tls, TLS, "result")                   \
     L(resumed, RESUMED, "resumed")          \
     L(reload, RELOAD, "result")             \
+    L(resync, RESYNC, "kind")               \
     L(limit, LIMIT, "limit")                \
     L(ingest_close, INGEST_CLOSE, "reason") \
     L(fault, FAULT, "fault")                \
     L(media, MEDIA, "media")                \
-    L(auth, AUTH, "result")
+    L(play, PLAY, "result")                 \
+    L(auth, AUTH, "result")                 \
+    L(worker, WORKER, "state")              \
+    L(restart, RESTART, "reason")
 
 /* clang-format off */
 #define METRIC_TABLE(M0, M1, M2, M3) \
@@ -228,14 +245,20 @@
     M1(GAUGE, memory_bytes, BYTES, MEMORY, "Memory that counts against memory_limit_bytes, by what holds it.") \
     M0(GAUGE, memory_limit_bytes, BYTES, "The configured limit of memory_bytes in all.") \
     M1(COUNTER, upstream_requests, NONE, UPSTREAM, "Requests sent upstream, by class of answer.") \
+    M0(GAUGE, push_subscriptions, NONE, "Streams that are followed at an upstream.") \
+    M1(COUNTER, push_resync, NONE, RESYNC, "Subscriptions that broke off and went on where they were (partial), or were told everything again (full).") \
+    M0(HISTOGRAM, push_lag_seconds, SECONDS, "From an announcement or document at its home to its arrival here, by the home's clock.") \
+    M0(GAUGE, push_subscribers, NONE, "Subscriptions of edges that are served from here.") \
     M3(COUNTER, http_requests, NONE, PROTO, CODE, OBJECT, "Requests answered, by status code and kind of object.") \
     M0(COUNTER, http_response_bytes, BYTES, "Bytes of responses written to clients, with their framing.") \
     M0(HISTOGRAM, http_ttfb_seconds, SECONDS, "Time from the end of a request head to the first byte of its response.") \
     M2(GAUGE, http_connections, NONE, PROTO, CONN, "Open client connections; active ones have a request in hand.") \
     M1(COUNTER, http_connections_opened, NONE, PROTO, "Client connections accepted, by the protocol they came to speak.") \
+    M0(GAUGE, viewers, NONE, "Connections over which a manifest or a segment of a stream was answered in the last ten seconds.") \
     M1(COUNTER, http_closes, NONE, CLOSE, "Client connections closed, by the first reason.") \
     M1(COUNTER, http_streams_reset, NONE, RESET, "HTTP/2 streams that ended by RST_STREAM, by reason.") \
     M2(COUNTER, tls_handshakes, NONE, TLS, RESUMED, "TLS handshakes with clients that came to an end.") \
+    M1(COUNTER, play_auth, NONE, PLAY, "Requests for streams of signed applications, by what their token was good for.") \
     M0(GAUGE, ingest_connections, NONE, "Open RTMP connections.") \
     M0(GAUGE, ingest_publishers, NONE, "Of those, the ones that publish.") \
     M0(GAUGE, ingest_memory_bytes, BYTES, "Memory of RTMP connections, without TLS.") \
@@ -243,14 +266,18 @@
     M2(COUNTER, ingest_closes, NONE, FAULT, INGEST_CLOSE, "RTMP connections closed, by whose fault it was and the first reason.") \
     M0(COUNTER, ingest_bytes, BYTES, "Bytes received from broadcasters, without TLS.") \
     M1(COUNTER, ingest_frames, NONE, MEDIA, "Messages of media and data taken from broadcasters.") \
-    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration.") \
+    M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration, too late after a silence.") \
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
+    M1(GAUGE, encoder_workers, NONE, WORKER, "Encoder workers, by whether they run or wait to be started again.") \
+    M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
+    M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \
     M0(HISTOGRAM, loop_lag_seconds, SECONDS, "How late the tick of an event loop came, once a second: how long its turns are.") \
     M1(COUNTER, limit_hits, NONE, LIMIT, "Times that a limit refused something.") \
+    M0(COUNTER, access_log_dropped, NONE, "Lines of the access log lost because its reader was too slow.") \
     M0(COUNTER, log_dropped, NONE, "Log lines lost because the reader of the log was too slow.")
 /* clang-format on */
 

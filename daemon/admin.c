@@ -231,9 +231,12 @@ enum st admin_ask(const char *runtime_dir, const char *command, json_t **answer,
     char line[ADMIN_LINE], *text = NULL;
     size_t n = 0;
     int fd;
-    enum st st = dial(runtime_dir, &fd, err);
+    enum st st;
 
     *answer = NULL;
+    if (strlen(command) + 2 > sizeof line || strchr(command, '\n') != NULL)
+        return err_set(err, ST_EIO, "no command: too long, or of more than one line");
+    st = dial(runtime_dir, &fd, err);
     if (st != ST_OK)
         return st;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);

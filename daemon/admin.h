@@ -1,8 +1,8 @@
 /* daemon/admin.h - RUNTIME_DIR/admin.sock: one command line in, one line of JSON out
  *
  * Purpose   how the command line reaches a running process. The socket has mode 0600: who can open
- *           it may change things. Commands: dump, listeners, reload, status,
- *           streams.
+ *           it may change things. Commands: dump, listeners, purge PREFIX,
+ *           reload, streams.
  *           A lock on the directory makes sure that only one process uses it; the kernel drops the
  *           lock with the process, so nothing is left behind by a crash.
  * Owner     main(); the client side is one call.
@@ -20,7 +20,7 @@
 
 #include "core/status.h"
 
-enum { ADMIN_CLIENTS = 8, ADMIN_LINE = 256, ADMIN_POLLS = ADMIN_CLIENTS + 1 };
+enum { ADMIN_CLIENTS = 8, ADMIN_LINE = 4096, ADMIN_POLLS = ADMIN_CLIENTS + 1 };
 
 struct admin_client {
     int fd; /* -1: free */

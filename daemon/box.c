@@ -18,6 +18,7 @@
 #include "daemon/process.h"
 #include "daemon/sock.h"
 #include "daemon/urls.h"
+#include "ingest/auth.h"
 
 #define BOX_KID "box"
 #define BOX_EXAMPLE "cam"
@@ -259,7 +260,7 @@ static void sign(const struct conf *c, char query[256])
     struct err err;
 
     query[0] = '\0';
-    if (keys_read(&c->secrets.publish[0], &key, &err) != ST_OK ||
+    if (keys_read(KEYS_PUBLISH, &c->secrets.publish[0], &key, &err) != ST_OK ||
         auth_sign(&key, "live", BOX_EXAMPLE, (uint64_t)clock_wall_us() / SEC_US + SIGNED_FOR_S,
                   query, 256) != ST_OK)
         query[0] = '\0';

@@ -46,8 +46,12 @@ static void print_stream(const json_t *s)
     json_t *one;
     size_t i;
 
-    (void)printf("%-32s %-13s %-7s %6.0fs", text(s, "name"), text(s, "session"), text(s, "state"),
-                 json_real_value(json_object_get(s, "uptime_s")));
+    char up[32] = "-";
+
+    if (json_object_get(s, "uptime_s") != NULL)
+        (void)snprintf(up, sizeof up, "%.0fs", json_real_value(json_object_get(s, "uptime_s")));
+    (void)printf("%-32s %-13s %-9s %7s", text(s, "name"), text(s, "session"), text(s, "state"), up);
+    column(s, "viewers", 7, "");
     column(s, "period", 6, "");
     column(s, "last_tag_ms", 9, "ms");
     column(s, "latency_ms", 8, "ms");
@@ -67,8 +71,8 @@ static int run(const struct cmd_args *a)
         cmd_print_json(answer);
         return 0;
     }
-    (void)printf("%-32s %-13s %-7s %7s %6s %9s %8s %6s\n", "STREAM", "SESSION", "STATE", "UP",
-                 "PERIOD", "LAST TAG", "LATENCY", "WORKER");
+    (void)printf("%-32s %-13s %-9s %7s %7s %6s %9s %8s %6s\n", "STREAM", "SESSION", "STATE", "UP",
+                 "VIEWERS", "PERIOD", "LAST TAG", "LATENCY", "WORKER");
     json_array_foreach(json_object_get(answer, "streams"), i, one) print_stream(one);
     if (!json_is_true(json_object_get(answer, "whole")))
         (void)fputs("not every loop has answered in time\n", stderr);
@@ -80,9 +84,11 @@ const struct cmd cmd_streams = {
     .name = "streams",
     .takes = CMD_CONFIG | CMD_DIR | CMD_JSON,
     .usage = "[--json] [-c FILE | --runtime-dir DIR]",
-    .summary = "show the broadcasts whose home is here",
+    .summary = "show what is on the air, and how many watch",
     .details =
-        "STATE is live, waiting (for a publisher who may come back) or ended. LAST TAG: since\n"
+        "STATE is live, waiting (for a publisher who may come back), ended, or elsewhere: watched\n"
+        "here, made by another process. VIEWERS: connections that were given a manifest or a\n"
+        "segment in the last ten seconds. LAST TAG: since\n"
         "the publisher's last frame came. LATENCY: the age of the newest chunk that can be\n"
         "played, from the arrival of its first frame. Below: its renditions, with the bitrate of "
         "their last segments.",

@@ -11,9 +11,11 @@
 #include "core/io.h"
 #include "core/mem.h"
 #include "core/tls.h"
+#include "daemon/keys.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/streams.h"
+#include "daemon/tier.h"
 #include "edge/fetch.h"
 #include "edge/front.h"
 #include "edge/http_head.h"
@@ -29,7 +31,9 @@ enum { PLAYER_PATH_MAX = 1024, PLAYER_STEP = 64 << 10, PLAYER_MAX = 8 << 20 };
 struct delivery {
     struct mail mail;
     struct tls_set *tls;
+    SSL_CTX *tier;
     struct routes *routes;
+    struct auth_keys *play_keys;
 };
 
 struct edge {
@@ -43,7 +47,9 @@ struct edge {
 
     /* between prepare and commit or abort */
     struct tls_set *tls;
+    SSL_CTX *tier; /* of origin.listen */
     struct routes *routes;
+    struct auth_keys *play_keys;
     struct delivery *deliveries[CONF_LOOPS_MAX];
 
     pthread_mutex_t scrape_lock;
@@ -102,12 +108,31 @@ static enum st next_tickets(struct edge *e, struct tls_tickets **out, struct err
     return tls_tickets_random(e->tickets, out, err);
 }
 
+static struct tls_tier_paths tier_paths(const struct conf *c)
+{
+    return (struct tls_tier_paths){
+        .cert = c->tls.tier.cert[0] != '\0' ? c->tls.tier.cert : NULL,
+        .key = c->tls.tier.key[0] != '\0' ? c->tls.tier.key : NULL,
+        .ca = c->tls.tier.ca[0] != '\0' ? c->tls.tier.ca : NULL,
+    };
+}
+
+/* What our other machines come in by; NULL: no listener needs it. */
+static enum st load_tier(const struct conf *c, SSL_CTX **out, struct err *err)
+{
+    struct tls_tier_paths paths = tier_paths(c);
+
+    *out = NULL;
+    for (size_t i = 0; i < c->origin.listen_n; i++)
+        if (c->origin.listen[i].scheme == CONF_HTTPS)
+            return tls_tier_server(&paths, out, err);
+    return ST_OK;
+}
+
 static enum st load_routes(const struct conf *c, SSL_CTX *outside, struct routes **out,
                            struct err *err)
 {
-    struct tls_tier_paths paths = { .cert = c->tls.tier.cert[0] != '\0' ? c->tls.tier.cert : NULL,
-                                    .key = c->tls.tier.key[0] != '\0' ? c->tls.tier.key : NULL,
-                                    .ca = c->tls.tier.ca[0] != '\0' ? c->tls.tier.ca : NULL };
+    struct tls_tier_paths paths = tier_paths(c);
     SSL_CTX *tier = NULL;
     enum st st = ST_OK;
 
@@ -122,9 +147,17 @@ static enum st load_routes(const struct conf *c, SSL_CTX *outside, struct routes
 static enum st check(const struct conf *c, struct err *err)
 {
     struct tls_set *tls;
+    SSL_CTX *tier = NULL;
+    struct auth_keys *keys = NULL;
     enum st st = load_tls(c, NULL, &tls, err);
 
+    if (st == ST_OK)
+        st = load_tier(c, &tier, err);
+    SSL_CTX_free(tier);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, c, &keys, err);
     tls_set_unref(&tls);
+    auth_keys_unref(&keys);
     return st;
 }
 
@@ -187,6 +220,14 @@ static void load_player(struct buf *b)
     (void)fclose(f);
 }
 
+static void answer_tier(void *ctx, struct loop *l, struct raw *x, const struct http_head *head,
+                        const struct target *target, bool last)
+{
+    struct edge *e = ctx;
+
+    tier_raw(e->process, l, x, head, target, last);
+}
+
 static enum st make(struct process *p, void **mine, struct err *err)
 {
     struct edge *e = calloc(1, sizeof *e);
@@ -198,9 +239,11 @@ static enum st make(struct process *p, void **mine, struct err *err)
     *mine = e;
     e->process = p;
     load_player(&e->player);
-    struct front_hooks hooks = {
-        .admin = answer_admin, .ctx = e, .player = e->player.data, .player_len = e->player.len
-    };
+    struct front_hooks hooks = { .admin = answer_admin,
+                                 .raw = answer_tier,
+                                 .ctx = e,
+                                 .player = e->player.data,
+                                 .player_len = e->player.len };
     (void)pthread_mutex_init(&e->scrape_lock, NULL);
     mem_pool_init(&e->pool, 0);
     e->scrape = metrics_new();
@@ -241,12 +284,19 @@ static void loop_stop_(struct process *p, void **mine, struct loop *l)
     io_loop_fini(l);
 }
 
-struct store *edge_store(const struct process *p)
+static struct edge *edge_of(const struct process *p)
 {
     for (int i = 0; p->parts[i] != NULL; i++)
         if (p->parts[i] == &edge_part)
-            return ((struct edge *)p->part[i])->store;
+            return p->part[i];
     return NULL;
+}
+
+struct store *edge_store(const struct process *p)
+{
+    struct edge *e = edge_of(p);
+
+    return e != NULL ? e->store : NULL;
 }
 
 /* --- a new configuration --- */
@@ -256,8 +306,19 @@ static void drop_delivery(struct delivery *d)
     if (d == NULL)
         return;
     tls_set_unref(&d->tls);
+    SSL_CTX_free(d->tier);
     routes_unref(&d->routes);
+    auth_keys_unref(&d->play_keys);
     free(d);
+}
+
+static void drop_prepared(struct edge *e)
+{
+    tls_set_unref(&e->tls);
+    SSL_CTX_free(e->tier);
+    e->tier = NULL;
+    routes_unref(&e->routes);
+    auth_keys_unref(&e->play_keys);
 }
 
 static void abort_(struct process *p, void **mine)
@@ -268,8 +329,7 @@ static void abort_(struct process *p, void **mine)
         drop_delivery(e->deliveries[i]);
         e->deliveries[i] = NULL;
     }
-    tls_set_unref(&e->tls);
-    routes_unref(&e->routes);
+    drop_prepared(e);
 }
 
 static void delivered(struct loop *l, struct mail *m)
@@ -279,6 +339,10 @@ static void delivered(struct loop *l, struct mail *m)
     if (l->slot[LOOP_FRONT] != NULL) { /* NULL: the process stops */
         front_set_tls(l, d->tls);
         d->tls = NULL;
+        front_set_tier_tls(l, d->tier);
+        d->tier = NULL;
+        front_set_play_keys(l, d->play_keys);
+        d->play_keys = NULL;
         fetch_loop_set_routes(l, d->routes);
     }
     drop_delivery(d);
@@ -295,7 +359,11 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
     if (st == ST_OK)
         st = load_tls(fresh, tickets, &e->tls, err);
     if (st == ST_OK)
+        st = load_tier(fresh, &e->tier, err);
+    if (st == ST_OK)
         st = load_routes(fresh, e->outside, &e->routes, err);
+    if (st == ST_OK)
+        st = keys_load(KEYS_PLAY, fresh, &e->play_keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 
@@ -306,6 +374,9 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         d->mail.deliver = delivered;
         d->tls = e->tls != NULL ? tls_set_ref(e->tls) : NULL;
         d->routes = routes_ref(e->routes);
+        if (e->tier != NULL && SSL_CTX_up_ref(e->tier) == 1)
+            d->tier = e->tier;
+        d->play_keys = auth_keys_ref(e->play_keys);
     }
     if (st != ST_OK) {
         tls_tickets_unref(&tickets);
@@ -331,8 +402,7 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
         e->deliveries[i] = NULL;
         mailbox_post(&p->loop[i]->mailbox, &d->mail);
     }
-    tls_set_unref(&e->tls);
-    routes_unref(&e->routes);
+    drop_prepared(e);
 }
 
 const struct part edge_part = {
@@ -350,25 +420,44 @@ const struct part edge_part = {
 
 enum { METRICS_MAX = 4 << 20 };
 
-static struct blob *metrics_page(struct edge *e)
+/* Under the scrape's lock. */
+static void read_gauges(struct edge *e)
 {
     struct metrics *m = e->scrape;
-    struct blob *b = NULL;
-    struct buf text;
 
-    buf_init(&text, METRICS_MAX);
-    (void)pthread_mutex_lock(&e->scrape_lock);
     metric_set(&m->cache_bytes, store_cache_bytes(e->store));
     metric_set(&m->cache_objects, store_objects(e->store));
     metric_set(&m->memory_bytes[METRIC_MEMORY_CHUNK], mem_pool_used(&e->pool));
     metric_set(&m->memory_limit_bytes,
                atomic_load_explicit(&e->pool.limit_bytes, memory_order_relaxed));
-    observe_write_metrics(observe_of(e->process), &text, m);
+}
+
+static struct blob *metrics_page(struct edge *e)
+{
+    struct blob *b = NULL;
+    struct buf text;
+
+    buf_init(&text, METRICS_MAX);
+    (void)pthread_mutex_lock(&e->scrape_lock);
+    read_gauges(e);
+    observe_write_metrics(observe_of(e->process), &text, e->scrape);
     (void)pthread_mutex_unlock(&e->scrape_lock);
     if (text.st == ST_OK)
         b = blob_new(text.data, text.len);
     buf_fini(&text);
     return b;
+}
+
+json_t *edge_metrics_json(const struct process *p)
+{
+    struct edge *e = edge_of(p);
+    json_t *j;
+
+    (void)pthread_mutex_lock(&e->scrape_lock);
+    read_gauges(e);
+    j = observe_metrics_json(observe_of(p), e->scrape);
+    (void)pthread_mutex_unlock(&e->scrape_lock);
+    return j;
 }
 
 static bool is(const struct target *t, const char *path)
@@ -396,6 +485,9 @@ static void answer_admin(void *ctx, struct loop *l, const struct http_head *head
     } else if (is(target, "/api/v1/streams")) {
         out->type = "application/json";
         out->body = streams_page(e->process);
+    } else if (is(target, "/api/v1/status")) {
+        out->type = "application/json";
+        out->body = streams_status_page(e->process);
     } else if (!pages_status(target, out)) {
         out->status = 404;
         return;
@@ -426,6 +518,11 @@ static bool admin_opened(struct loop *l, struct listen_socket *ls)
     return opened_as(l, ls, FRONT_ADMIN);
 }
 
+static bool tier_opened(struct loop *l, struct listen_socket *ls)
+{
+    return opened_as(l, ls, FRONT_TIER);
+}
+
 static void closed(struct loop *l, struct listen_socket *ls)
 {
     struct front_listener *ln = ls->serving;
@@ -436,4 +533,5 @@ static void closed(struct loop *l, struct listen_socket *ls)
 }
 
 const struct listen_user edge_user = { edge_opened, closed };
+const struct listen_user tier_user = { tier_opened, closed };
 const struct listen_user admin_user = { admin_opened, closed };

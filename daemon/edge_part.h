@@ -2,7 +2,7 @@
  *
  * Purpose   makes the process's one object store and on every loop the HTTP front and the upstream
  *           fetcher on it; at a reload new certificates, upstream addresses and limits. Serves the
- *           listeners of `edge` and of `admin` (/metrics, /healthz, /readyz).
+ *           listeners of `edge`, of `admin` (/metrics, /healthz, /readyz) and of `origin`.
  * Owner     the process.
  * Thread    daemon/part.h.
  * Errors    ECONF and others, with the file that is wrong.
@@ -11,14 +11,18 @@
 #ifndef DAEMON_EDGE_PART_H
 #define DAEMON_EDGE_PART_H
 
+#include <jansson.h>
+
 #include "daemon/listeners.h"
 #include "daemon/part.h"
 
 struct store;
 
 extern const struct part edge_part;
-struct store *edge_store(const struct process *p); /* the process's one store */
-extern const struct listen_user edge_user;         /* edge.listen */
-extern const struct listen_user admin_user;        /* admin.listen */
+json_t *edge_metrics_json(const struct process *p); /* of the whole process; NULL: no memory */
+struct store *edge_store(const struct process *p);  /* the process's one store */
+extern const struct listen_user edge_user;          /* edge.listen */
+extern const struct listen_user admin_user;         /* admin.listen */
+extern const struct listen_user tier_user;          /* origin.listen */
 
 #endif

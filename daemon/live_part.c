@@ -1,5 +1,6 @@
 #include "daemon/live_part.h"
 
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,43 +63,73 @@ static void flush_delivered(struct loop *l, struct mail *m)
     put_publisher(p);
 }
 
-static void on_accepted(void *ctx)
+static void on_accepted(void *ctx, const struct ticket *t)
 {
     struct publisher *p = ctx;
 
+    (void)t;
     ingest_accept(p->conn, 0);
+}
+
+static enum metric_ingest_close close_of(enum door_why why)
+{
+    switch (why) {
+    case DOOR_TAKEN:
+    case DOOR_FENCED:
+        return METRIC_INGEST_CLOSE_REPLACED;
+    case DOOR_EXPIRED:
+        return METRIC_INGEST_CLOSE_AUTH;
+    case DOOR_BUSY:
+        return METRIC_INGEST_CLOSE_BUSY;
+    case DOOR_NO_WORKER:
+    case DOOR_REFUSED:
+    case DOOR_LIMIT:
+    case DOOR_STOPPING:
+        break;
+    }
+    return METRIC_INGEST_CLOSE_UNAVAILABLE;
 }
 
 static void on_closed(void *ctx, enum door_why why)
 {
     struct publisher *p = ctx;
 
-    ingest_end(p->conn,
-               why == DOOR_TAKEN ? METRIC_INGEST_CLOSE_REPLACED : METRIC_INGEST_CLOSE_UNAVAILABLE,
-               door_why_text(why));
+    ingest_end(p->conn, close_of(why), door_why_text(why));
 }
 
 static const struct door_ops door_ops = { .accepted = on_accepted, .closed = on_closed };
+
+/* The home keeps a digest of what let somebody in, never the signature itself. */
+static void sign_claim(struct door_claim *claim, const struct auth_target *t)
+{
+    uint8_t text[AUTH_KID_MAX + 1 + AUTH_SIG_BYTES] = { 0 }, sum[SHA256_DIGEST_LENGTH];
+
+    if (!t->is_signed)
+        return;
+    memcpy(text, t->kid, strlen(t->kid));
+    memcpy(text + AUTH_KID_MAX + 1, t->sig, AUTH_SIG_BYTES);
+    (void)SHA256(text, sizeof text, sum);
+    memcpy(claim->key, sum, sizeof claim->key);
+    claim->has_key = true;
+}
 
 static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_request *r)
 {
     struct live *live = ctx;
     struct publisher *p;
     char name[2 * AUTH_NAME_MAX + 2];
+    struct door_claim claim = { .expired = r->expired };
 
-    if (r->expired) { /* only whoever holds the session could know better */
-        ingest_refuse(c, METRIC_INGEST_CLOSE_AUTH, "the key has expired");
-        return;
-    }
     if ((p = calloc(1, sizeof *p)) == NULL) {
         ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");
         return;
     }
     (void)snprintf(name, sizeof name, "%s/%s", r->target->app, r->target->stream);
+    sign_claim(&claim, r->target);
     p->conn = c;
     p->flush_mail.deliver = flush_delivered;
     ingest_set_user(c, p);
-    if (door_open(live->home, ingest_conn_loop(c), name, &door_ops, p, &p->door) != ST_OK) {
+    if (door_open(live->home, ingest_conn_loop(c), name, &claim, &door_ops, p, &p->door) != ST_OK) {
         ingest_set_user(c, NULL);
         free(p);
         ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");
@@ -176,6 +207,11 @@ static void fini(struct process *p, void **mine)
     free(live);
 }
 
+static void on_hung(void *ctx, unsigned worker, uint64_t since_us)
+{
+    workers_hung(ctx, worker, since_us);
+}
+
 /* Before the loops' threads run: the workers' sockets are there by now. */
 static enum st make(struct process *p, void **mine, const struct conf *conf)
 {
@@ -197,7 +233,9 @@ static enum st make(struct process *p, void **mine, const struct conf *conf)
                             .disk = live->disk = disk_new(),
                             .state_dir = conf->state_dir,
                             .workers = live->workers,
-                            .n_workers = workers_count(p) };
+                            .n_workers = workers_count(p),
+                            .hung = on_hung,
+                            .ctx = p };
     live->home = home_new(&cfg, p->loop, (unsigned)p->loops_n);
     live->ingest = ingest_new(&sink);
     if (live->disk == NULL || live->home == NULL || live->ingest == NULL)
@@ -289,7 +327,7 @@ static enum st check(const struct conf *c, struct err *err)
     enum st st = load_tls(c, &tls, err);
 
     if (st == ST_OK)
-        st = keys_load(c, &keys, err);
+        st = keys_load(KEYS_PUBLISH, c, &keys, err);
     tls_set_unref(&tls);
     auth_keys_unref(&keys);
     return st;
@@ -305,7 +343,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
     if (st == ST_OK)
         st = load_tls(fresh, &tls, err);
     if (st == ST_OK)
-        st = keys_load(fresh, &keys, err);
+        st = keys_load(KEYS_PUBLISH, fresh, &keys, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 

@@ -7,9 +7,9 @@
 
 enum { USAGE = 2 };
 
-static const struct cmd *const cmds[] = { &cmd_run,    &cmd_check,     &cmd_dump,
-                                          &cmd_reload, &cmd_listeners, &cmd_streams,
-                                          &cmd_sign,   &cmd_version,   NULL };
+static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check,   &cmd_dump,  &cmd_reload,
+                                          &cmd_listeners, &cmd_streams, &cmd_purge, &cmd_sign,
+                                          &cmd_version,   NULL };
 
 static void print_usage(FILE *f)
 {
@@ -36,7 +36,8 @@ static void print_help(const struct cmd *c)
         (void)fputs(
             "      --exp WHEN         24h from now (the default is 24h), a Unix time, or 0: "
             "for ever\n"
-            "      --kid KID          which of secrets.publish; the last one by default\n",
+            "      --for SPAN         the same: 90s 15m 24h 30d\n"
+            "      --kid KID          which of the keys; the last one by default\n",
             stdout);
     if ((c->takes & CMD_JSON) != 0)
         (void)fputs("      --json             one line of JSON, for machines\n", stdout);
@@ -60,10 +61,12 @@ static int alone(const struct cmd *c, const struct cmd_args *a)
 
 static int take_words(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
 {
-    if (argc - at != 2)
-        return complain(c, "two words are wanted", NULL);
-    a->word[0] = argv[at];
-    a->word[1] = argv[at + 1];
+    int wanted = (c->takes & CMD_SIGN) != 0 ? 2 : 1;
+
+    if (argc - at != wanted)
+        return complain(c, wanted == 2 ? "two words are wanted" : "one word is wanted", NULL);
+    for (int i = 0; i < wanted; i++)
+        a->word[i] = argv[at + i];
     return alone(c, a);
 }
 
@@ -126,12 +129,15 @@ static void set_option(struct cmd_args *a, int letter, const char *value)
 /* argv[0] is the name of the command. */
 static int run(const struct cmd *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "runtime-dir", required_argument, NULL, 'd' },
-        { "json", no_argument, NULL, 'j' },         { "exp", required_argument, NULL, 'e' },
-        { "kid", required_argument, NULL, 'k' },    { "state-dir", required_argument, NULL, 's' },
-        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
-    };
+    static const struct option options[] = { { "config", required_argument, NULL, 'c' },
+                                             { "runtime-dir", required_argument, NULL, 'd' },
+                                             { "json", no_argument, NULL, 'j' },
+                                             { "exp", required_argument, NULL, 'e' },
+                                             { "for", required_argument, NULL, 'e' },
+                                             { "kid", required_argument, NULL, 'k' },
+                                             { "state-dir", required_argument, NULL, 's' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { NULL, 0, NULL, 0 } };
     struct cmd_args a = { .json = false };
     int o, wrong;
 
@@ -150,7 +156,8 @@ static int run(const struct cmd *c, int argc, char **argv)
                             t != NULL && t->shown != NULL ? t->shown : argv[optind - 1]);
         set_option(&a, o, optarg);
     }
-    wrong = ((c->takes & CMD_SIGN) != 0 ? take_words : take_file)(c, argc, argv, optind, &a);
+    wrong = ((c->takes & (CMD_SIGN | CMD_PREFIX)) != 0 ? take_words : take_file)(c, argc, argv,
+                                                                                 optind, &a);
     return wrong != 0 ? wrong : c->run(&a);
 }
 

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/metric_json.h"
 #include "daemon/process.h"
 
 enum { TICK_US = 1000 * 1000, PULSE_US = 5 * 1000 * 1000 };
@@ -143,15 +144,30 @@ const struct part observe_part = {
     .fini = fini,
 };
 
-void observe_write_metrics(struct observe *o, struct buf *out, struct metrics *now)
+static int everybody(struct observe *o, struct metrics *now, struct metrics *all[])
 {
-    struct metrics *all[CONF_LOOPS_MAX + 2];
     int n = o->loops_n + 1;
 
     for (int i = 0; i < n; i++)
         all[i] = o->metrics[i];
     all[n] = now;
-    metrics_write(out, all, n + 1);
+    return n + 1;
+}
+
+void observe_write_metrics(struct observe *o, struct buf *out, struct metrics *now)
+{
+    struct metrics *all[CONF_LOOPS_MAX + 2];
+    int n = everybody(o, now, all);
+
+    metrics_write(out, all, n);
+}
+
+json_t *observe_metrics_json(struct observe *o, struct metrics *now)
+{
+    struct metrics *all[CONF_LOOPS_MAX + 2];
+    int n = everybody(o, now, all);
+
+    return metrics_json(all, n);
 }
 
 bool observe_ready(struct observe *o)
@@ -167,14 +183,19 @@ bool observe_ready(struct observe *o)
     return true;
 }
 
-void observe_count_reload(struct process *p, bool ok)
+struct metrics *observe_metrics(const struct process *p)
 {
     struct observe *o = observe_of(p);
 
-    if (o != NULL)
-        metric_add(
-            &o->metrics[o->loops_n]->config_reload[ok ? METRIC_RELOAD_OK : METRIC_RELOAD_FAILED],
-            1);
+    return o != NULL ? o->metrics[o->loops_n] : NULL;
+}
+
+void observe_count_reload(struct process *p, bool ok)
+{
+    struct metrics *m = observe_metrics(p);
+
+    if (m != NULL)
+        metric_add(&m->config_reload[ok ? METRIC_RELOAD_OK : METRIC_RELOAD_FAILED], 1);
 }
 
 void observe_dump(const struct process *p)

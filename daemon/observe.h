@@ -11,6 +11,7 @@
 #ifndef DAEMON_OBSERVE_H
 #define DAEMON_OBSERVE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "core/buf.h"
@@ -26,7 +27,10 @@ struct log *observe_log(const struct process *p);
 
 /* All loops' counters and those given in `now`, which the caller has just filled in. */
 void observe_write_metrics(struct observe *o, struct buf *out, struct metrics *now);
+json_t *observe_metrics_json(struct observe *o, struct metrics *now); /* NULL: no memory */
 bool observe_ready(struct observe *o); /* every loop has ticked in the last five seconds */
+/* The main thread's own counters; NULL before the part has started. */
+struct metrics *observe_metrics(const struct process *p);
 void observe_count_reload(struct process *p, bool ok);
 void observe_dump(const struct process *p); /* SIGUSR1: the last lines of every log, to stderr */
 

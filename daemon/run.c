@@ -16,8 +16,10 @@
 #include "daemon/box.h"
 #include "daemon/cmd.h"
 #include "daemon/listeners.h"
+#include "daemon/notify.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
+#include "daemon/purge.h"
 #include "daemon/streams.h"
 
 struct server {
@@ -109,16 +111,6 @@ static json_t *reload(struct server *s)
 
 /* ---- the admin socket ---- */
 
-static json_t *status(struct server *s)
-{
-    const struct process *p = &s->process;
-
-    return json_pack("{s:b, s:s, s:I, s:s, s:I, s:i, s:f, s:s?}", "ok", 1, "version",
-                     FRESHET_VERSION, "pid", (json_int_t)getpid(), "node", p->conf->node.id,
-                     "generation", (json_int_t)p->conf->generation, "loops", p->loops_n, "uptime_s",
-                     (double)(clock_wall_us() - p->started_us) / 1e6, "config", s->file);
-}
-
 static json_t *dump(struct server *s)
 {
     char *text = NULL;
@@ -153,17 +145,33 @@ static json_t *list(struct server *s)
 
 static json_t *streams(struct server *s) { return streams_list(&s->process); }
 
+static json_t *purge(struct server *s, const char *prefix)
+{
+    json_t *answer = purge_run(&s->process, prefix);
+
+    if (answer != NULL && json_is_true(json_object_get(answer, "ok"))) {
+        const struct log_ctx where = { NULL, "prefix",
+                                       json_string_value(json_object_get(answer, "prefix")), 0 };
+
+        log_note(
+            observe_log(&s->process),
+            LOG_CTX_INT(&where, "purged", json_integer_value(json_object_get(answer, "purged"))),
+            "daemon", "purged");
+    }
+    return answer;
+}
+
 static json_t *answer(void *arg, const char *command)
 {
     static const struct {
         const char *name;
         json_t *(*run)(struct server *s);
-    } commands[] = { { "dump", dump },
-                     { "listeners", list },
-                     { "reload", reload },
-                     { "status", status },
-                     { "streams", streams } };
+    } commands[] = {
+        { "dump", dump }, { "listeners", list }, { "reload", reload }, { "streams", streams }
+    };
 
+    if (strncmp(command, "purge ", 6) == 0)
+        return purge(arg, command + 6);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(commands[i].name, command) == 0)
             return commands[i].run(arg);
@@ -254,6 +262,15 @@ static void serve(struct server *s)
     }
 }
 
+/* To whoever started us, if it wants to know. */
+static void tell(struct server *s, const char *state)
+{
+    struct err err = { .text = "" };
+
+    if (notify_tell(state, &err) != ST_OK)
+        log_warn(observe_log(&s->process), NULL, "daemon", "%s", err.text);
+}
+
 static struct conf *first_conf(const struct cmd_args *a)
 {
     struct conf *c = cmd_conf(a, stderr);
@@ -293,7 +310,9 @@ static int run(const struct cmd_args *a)
                      "daemon", "ready");
             if (s.file == NULL)
                 box_greet(&s.process, stdout);
+            tell(&s, "READY=1");
             serve(&s);
+            tell(&s, "STOPPING=1");
             process_stop(&s.process);
             rc = 0;
         } else if (s.file == NULL) {

@@ -1,111 +1,80 @@
 #include "daemon/streams.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "core/check.h"
 #include "core/clock.h"
+#include "daemon/census.h"
 #include "daemon/process.h"
+#include "daemon/status.h"
+#include "edge/front.h"
 #include "edge/request.h"
 #include "origin/home.h"
 
 #define PATIENCE_US (500 * MS_US)
 #define EVERY_US (2 * SEC_US)
 
-struct census;
-struct question {
-    struct mail mail;
-    struct census *all;
-};
-
-/* On the heap, because a late letter may outlive who asked. */
-struct census {
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    int left;     /* letters without an answer; under lock, as the next */
-    json_t *list; /* NULL: nobody waits any more */
-    atomic_int refs;
-    struct question letter[];
+struct page {
+    char *text; /* NULL: none yet */
+    size_t len;
 };
 
 struct streams {
     pthread_mutex_t lock;
-    char *text; /* under lock */
-    size_t len;
+    struct page list, status; /* under lock */
     uint64_t due_us;
 };
 
-/* ---- asking the loops ---- */
-
-static void census_unref(struct census *c)
+static void add_watched(void *arg, const char *name, unsigned n)
 {
-    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
-        return;
-    (void)pthread_cond_destroy(&c->done);
-    (void)pthread_mutex_destroy(&c->lock);
-    free(c);
+    (void)json_array_append_new(arg, json_pack("{s:s, s:i}", "watched", name, "viewers", (int)n));
 }
 
-static void asked(struct loop *l, struct mail *m)
+/* The sessions of this loop, what is watched through it, wherever its home is, and upstreams. */
+static bool asked(struct loop *l, struct census_turn *t)
 {
-    struct census *c = CONTAINER_OF(m, struct question, mail)->all;
-    json_t *mine = json_array();
-
-    home_loop_list(l, mine);
-    (void)pthread_mutex_lock(&c->lock);
-    if (c->list != NULL)
-        (void)json_array_extend(c->list, mine);
-    c->left--;
-    json_decref(mine); /* under the lock: what is in it is the asker's from here on */
-    (void)pthread_cond_signal(&c->done);
-    (void)pthread_mutex_unlock(&c->lock);
-    census_unref(c);
+    home_loop_list(l, t->list);
+    status_ask(l, t->list);
+    if (l->slot[LOOP_FRONT] != NULL)
+        front_each_watched(l, add_watched, t->list);
+    return true;
 }
 
-static struct census *census_new(int n)
+/* One entry per stream: those whose home is here, and those that are only watched here. The viewers
+ * of all loops are added up. */
+static json_t *merged(const json_t *list)
 {
-    struct census *c = calloc(1, sizeof *c + (size_t)n * sizeof c->letter[0]);
-    pthread_condattr_t attr;
+    json_t *by_key = json_object(), *out = json_array(), *one;
+    size_t i;
 
-    if (c == NULL)
-        return NULL;
-    c->list = json_array();
-    if (c->list == NULL) {
-        free(c);
-        return NULL;
+    json_array_foreach(list, i, one)
+    {
+        if (json_object_get(one, "name") == NULL)
+            continue;
+        (void)json_object_set_new(one, "viewers", json_integer(0));
+        (void)json_object_set(by_key, json_string_value(json_object_get(one, "name")), one);
+        (void)json_array_append(out, one);
     }
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&c->done, &attr);
-    (void)pthread_condattr_destroy(&attr);
-    (void)pthread_mutex_init(&c->lock, NULL);
-    c->left = n;
-    atomic_init(&c->refs, n + 1);
-    return c;
-}
+    json_array_foreach(list, i, one)
+    {
+        const char *name = json_string_value(json_object_get(one, "watched"));
+        json_t *stream;
 
-/* The answers so far, at the latest when we have no more patience. */
-static json_t *census_wait(struct census *c, bool *whole)
-{
-    struct timespec until;
-    json_t *list;
-    int rc = 0;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)PATIENCE_US * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    (void)pthread_mutex_lock(&c->lock);
-    while (c->left > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&c->done, &c->lock, &until);
-    *whole = c->left == 0;
-    list = c->list;
-    c->list = NULL;
-    (void)pthread_mutex_unlock(&c->lock);
-    return list;
+        if (name == NULL)
+            continue;
+        if ((stream = json_object_get(by_key, name)) == NULL) {
+            stream = json_pack("{s:s, s:s, s:i}", "name", name, "state", "elsewhere", "viewers", 0);
+            (void)json_object_set(by_key, name, stream);
+            (void)json_array_append_new(out, stream);
+        }
+        (void)json_object_set_new(
+            stream, "viewers",
+            json_integer(json_integer_value(json_object_get(stream, "viewers")) +
+                         json_integer_value(json_object_get(one, "viewers"))));
+    }
+    json_decref(by_key);
+    return out;
 }
 
 static int by_name(const void *a, const void *b)
@@ -135,22 +104,23 @@ static json_t *sorted(json_t *list)
     return out;
 }
 
+/* Out of what all loops have said. */
+static json_t *list_of(const struct process *p, const json_t *seen, bool whole)
+{
+    return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
+                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(merged(seen)));
+}
+
 json_t *streams_list(struct process *p)
 {
-    struct census *c = census_new(p->loops_n);
-    json_t *list;
     bool whole;
+    json_t *seen = census_take(p, asked, "", PATIENCE_US, &whole), *list;
 
-    if (c == NULL)
+    if (seen == NULL)
         return NULL;
-    for (int i = 0; i < p->loops_n; i++) {
-        c->letter[i] = (struct question){ .mail.deliver = asked, .all = c };
-        mailbox_post(&p->loop[i]->mailbox, &c->letter[i].mail);
-    }
-    list = census_wait(c, &whole);
-    census_unref(c);
-    return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
-                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(list));
+    list = list_of(p, seen, whole);
+    json_decref(seen);
+    return list;
 }
 
 /* ---- the part ---- */
@@ -178,30 +148,39 @@ static void fini(struct process *p, void **mine)
     if (s == NULL)
         return;
     (void)pthread_mutex_destroy(&s->lock);
-    free(s->text);
+    free(s->list.text);
+    free(s->status.text);
     free(s);
+}
+
+static void put(struct streams *s, struct page *page, json_t *j)
+{
+    char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL, *old;
+
+    json_decref(j);
+    (void)pthread_mutex_lock(&s->lock);
+    old = page->text;
+    page->text = text;
+    page->len = text != NULL ? strlen(text) : 0;
+    (void)pthread_mutex_unlock(&s->lock);
+    free(old);
 }
 
 static uint64_t tick(struct process *p, void **mine, uint64_t now_us)
 {
     struct streams *s = *mine;
-    json_t *list;
-    char *text, *old;
+    json_t *seen;
+    bool whole;
 
     if (now_us < s->due_us)
         return s->due_us;
     s->due_us = now_us + EVERY_US;
     if (p->conf->admin.listen_n == 0)
         return s->due_us;
-    list = streams_list(p);
-    text = list != NULL ? json_dumps(list, JSON_COMPACT) : NULL;
-    json_decref(list);
-    (void)pthread_mutex_lock(&s->lock);
-    old = s->text;
-    s->text = text;
-    s->len = text != NULL ? strlen(text) : 0;
-    (void)pthread_mutex_unlock(&s->lock);
-    free(old);
+    seen = census_take(p, asked, "", PATIENCE_US, &whole);
+    put(s, &s->list, seen != NULL ? list_of(p, seen, whole) : NULL);
+    put(s, &s->status, seen != NULL ? status_json(p, seen, whole) : NULL);
+    json_decref(seen);
     return s->due_us;
 }
 
@@ -212,19 +191,35 @@ const struct part streams_part = {
     .tick = tick,
 };
 
-struct blob *streams_page(const struct process *p)
+static struct streams *streams_of(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &streams_part)
+            return p->part[i];
+    return NULL;
+}
+
+static struct blob *get(struct streams *s, const struct page *page)
 {
     struct blob *b = NULL;
 
-    for (int i = 0; p->parts[i] != NULL; i++) {
-        struct streams *s = p->part[i];
-
-        if (p->parts[i] != &streams_part || s == NULL)
-            continue;
-        (void)pthread_mutex_lock(&s->lock);
-        if (s->text != NULL)
-            b = blob_new(s->text, s->len);
-        (void)pthread_mutex_unlock(&s->lock);
-    }
+    (void)pthread_mutex_lock(&s->lock);
+    if (page->text != NULL)
+        b = blob_new(page->text, page->len);
+    (void)pthread_mutex_unlock(&s->lock);
     return b;
+}
+
+struct blob *streams_page(const struct process *p)
+{
+    struct streams *s = streams_of(p);
+
+    return s != NULL ? get(s, &s->list) : NULL;
+}
+
+struct blob *streams_status_page(const struct process *p)
+{
+    struct streams *s = streams_of(p);
+
+    return s != NULL ? get(s, &s->status) : NULL;
 }

@@ -1,7 +1,8 @@
-/* daemon/streams.h - what is on the air: `freshet streams`, /api/v1/streams
+/* daemon/streams.h - what is on the air: `freshet streams`, /api/v1/streams, /api/v1/status
  *
- * Purpose   every loop is asked by letter for its sessions (origin/home.h); the answers are one
- *           list, by name. The part asks every two seconds for the admin pages, which cannot wait;
+ * Purpose   every loop is asked by letter for its sessions (origin/home.h) and for what is watched
+ *           through it (edge/viewers.h); the answers are one list, by name. A stream that is only
+ *           watched here has the state "elsewhere". The part asks every two seconds for the admin pages, which cannot wait;
  *           the command asks anew.
  * Units     as the names in the JSON say.
  * Owner     lists are new references; a page is its request's.
@@ -25,5 +26,6 @@ json_t *streams_list(struct process *p);
 
 /* The same as text, at most some seconds old; NULL: no memory, or too early. */
 struct blob *streams_page(const struct process *p);
+struct blob *streams_status_page(const struct process *p);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "core/clock.h"
 #include "core/listen.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
 
@@ -28,11 +30,12 @@ struct worker {
     uint64_t started_us;
     uint64_t start_at_us; /* when it is not running */
     uint64_t backoff_ms;
+    bool killed;                   /* by us, because it hung */
+    _Atomic uint64_t silent_since; /* written by loops; 0: it is not */
 };
 
 struct workers {
     unsigned n;
-    bool stopping;
     char program[512];
     char log_level[16];
     struct worker w[WORKERS_MAX];
@@ -61,7 +64,53 @@ const struct addr_sock *workers_addr(const struct process *p, unsigned i)
     return &ws->w[i].addr;
 }
 
+void workers_hung(const struct process *p, unsigned i, uint64_t since_us)
+{
+    struct workers *ws = workers_of(p);
+
+    CHECK(ws != NULL && i < ws->n);
+    atomic_store_explicit(&ws->w[i].silent_since, since_us, memory_order_relaxed);
+}
+
 /* --- one worker --- */
+
+static void count_state(struct process *p, const struct workers *ws)
+{
+    struct metrics *m = observe_metrics(p);
+    unsigned up = 0;
+
+    for (unsigned i = 0; i < ws->n; i++)
+        up += ws->w[i].pid != 0;
+    if (m == NULL)
+        return;
+    metric_set(&m->encoder_workers[METRIC_WORKER_UP], up);
+    metric_set(&m->encoder_workers[METRIC_WORKER_DOWN], ws->n - up);
+}
+
+static void count_end(struct process *p, const struct worker *w, int status)
+{
+    struct metrics *m = observe_metrics(p);
+
+    if (m != NULL)
+        metric_add(&m->encoder_restarts[w->killed             ? METRIC_RESTART_HUNG
+                                        : WIFSIGNALED(status) ? METRIC_RESTART_CRASH
+                                                              : METRIC_RESTART_EXIT],
+                   1);
+}
+
+/* What loops have told; a process that was started later is not meant. */
+static void kill_if_hung(struct process *p, const struct workers *ws, struct worker *w)
+{
+    uint64_t since_us = atomic_exchange_explicit(&w->silent_since, 0, memory_order_relaxed);
+
+    if (since_us == 0 || w->pid == 0 || w->killed || w->started_us > since_us)
+        return;
+    log_error(observe_log(p),
+              LOG_CTX_INT(LOG_CTX_INT(NULL, "worker", w - ws->w), "worker_pid", w->pid), "workers",
+              "hangs, and is killed");
+    w->killed = true;
+    (void)kill(w->pid, SIGKILL);
+}
 
 /* Between fork and exec of a process with threads: system calls only. */
 _Noreturn static void become_worker(const struct workers *ws, const struct worker *w, pid_t parent)
@@ -103,6 +152,7 @@ static void start(struct process *p, struct workers *ws, struct worker *w, uint6
         return;
     }
     w->pid = pid;
+    w->killed = false;
     log_note(observe_log(p), LOG_CTX_INT(LOG_CTX_INT(NULL, "worker", w - ws->w), "worker_pid", pid),
              "workers", "started");
 }
@@ -122,8 +172,8 @@ static void child_ended(struct process *p, void **mine, pid_t pid, int status)
             w->backoff_ms = BACKOFF_MIN_MS;
         w->start_at_us = now_us + w->backoff_ms * MS_US;
         w->backoff_ms = w->backoff_ms * 2 < BACKOFF_MAX_MS ? w->backoff_ms * 2 : BACKOFF_MAX_MS;
-        if (ws->stopping)
-            return;
+        count_end(p, w, status);
+        count_state(p, ws);
         const struct log_ctx who = { NULL, "worker", NULL, i },
                              of = { &who, "worker_pid", NULL, pid };
         log_warn(observe_log(p),
@@ -142,13 +192,17 @@ static uint64_t tick(struct process *p, void **mine, uint64_t now_us)
     for (unsigned i = 0; ws != NULL && i < ws->n; i++) {
         struct worker *w = &ws->w[i];
 
-        if (w->pid != 0)
+        if (w->pid != 0) {
+            kill_if_hung(p, ws, w);
             continue;
+        }
         if (w->start_at_us <= now_us)
             start(p, ws, w, now_us);
         if (w->pid == 0 && w->start_at_us < next_us)
             next_us = w->start_at_us;
     }
+    if (ws != NULL)
+        count_state(p, ws);
     return next_us;
 }
 

@@ -27,17 +27,24 @@ static void note(struct breaker *b, uint64_t now_us, bool ok)
     b->bad[i] += !ok;
 }
 
-static bool mostly_bad(const struct breaker *b, uint64_t now_us)
+void breaker_recent(const struct breaker *b, uint64_t now_us, unsigned *ok, unsigned *bad)
 {
     uint64_t s = now_us / SEC_US;
-    unsigned ok = 0, bad = 0;
 
+    *ok = *bad = 0;
     for (unsigned i = 0; i < BREAKER_SLOTS; i++) {
         if (b->slot_s[i] + BREAKER_SLOTS <= s)
             continue;
-        ok += b->ok[i];
-        bad += b->bad[i];
+        *ok += b->ok[i];
+        *bad += b->bad[i];
     }
+}
+
+static bool mostly_bad(const struct breaker *b, uint64_t now_us)
+{
+    unsigned ok, bad;
+
+    breaker_recent(b, now_us, &ok, &bad);
     return ok + bad >= BREAKER_MIN && bad > ok;
 }
 

@@ -35,6 +35,8 @@ struct breaker {
  * breaker_undecided(). */
 bool breaker_allows(struct breaker *b, uint64_t now_us);
 void breaker_result(struct breaker *b, uint64_t now_us, bool ok);
+/* The results of the last ten seconds. */
+void breaker_recent(const struct breaker *b, uint64_t now_us, unsigned *ok, unsigned *bad);
 void breaker_undecided(struct breaker *b); /* the exchange was given up by us */
 
 /* Second attempts: each first one earns a tenth of one. */

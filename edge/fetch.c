@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "edge/fetch_int.h"
 #include "edge/stream.h"
+#include "edge/sub.h"
 #include "edge/target.h"
 #include "edge/up_h1.h"
 #include "edge/up_h2.h"
@@ -22,6 +23,7 @@ static void free_peer(struct grave *g)
 
     up_h1_free(&p->h1);
     up_h2_free(&p->h2);
+    up_h2_free(&p->subs);
     routes_unref(&p->routes);
     OBJ_FINI(p, PEER_MAGIC);
     free(p);
@@ -140,6 +142,7 @@ void fetch_loop_stop(struct loop *l)
 
     while (f->fills != NULL)
         fill_end_now(f->fills);
+    sub_end_all(f);
     fetch_loop_set_routes(l, NULL);
     l->slot[LOOP_FETCH] = NULL;
     free(f);
@@ -216,9 +219,13 @@ static void want(void *ctx, struct loop *l, struct gobj *o)
     } else {
         if (state == GOBJ_EXPECTED)
             gobj_fetching(o);
+        if (a.where == STREAM_UNKNOWN && gobj_kind(o) == GOBJ_MEDIA)
+            sub_start(f, gobj_key(o) + 1, fill_stream_name_len(gobj_key(o)));
         fill_begin(f, o, NULL);
     }
 }
+
+void fetch_want(struct loop *l, struct gobj *o) { want(NULL, l, o); }
 
 static void refresh(void *ctx, struct loop *l, struct gobj *o)
 {
@@ -236,8 +243,31 @@ static void unlinked(void *ctx, struct loop *l, struct gobj *o)
         fill_end_now(fl);
 }
 
+static void evicted(void *ctx, struct loop *l, struct gobj *o, bool capacity)
+{
+    (void)ctx, (void)o;
+    FETCH_COUNT(fetch_of(l),
+                cache_evictions[capacity ? METRIC_EVICT_CAPACITY : METRIC_EVICT_EXPIRED]);
+}
+
+void fetch_each_upstream(struct loop *l, void (*each)(void *arg, const struct fetch_upstream *u),
+                         void *arg)
+{
+    uint64_t now_us = loop_now(l);
+
+    for (const struct peer *p = fetch_of(l)->peers; p != NULL; p = p->next) {
+        struct fetch_upstream u = { .url = p->host->url,
+                                    .fills = p->fills,
+                                    .open = p->breaker.open_us > now_us };
+
+        breaker_recent(&p->breaker, now_us, &u.ok, &u.bad);
+        each(arg, &u);
+    }
+}
+
 const struct store_ops fetch_ops = {
     .want = want,
     .refresh = refresh,
     .unlinked = unlinked,
+    .evicted = evicted,
 };

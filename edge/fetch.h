@@ -16,6 +16,8 @@
 #ifndef EDGE_FETCH_H
 #define EDGE_FETCH_H
 
+#include <stdbool.h>
+
 #include "core/status.h"
 
 struct loop;
@@ -31,6 +33,16 @@ MUST_USE enum st fetch_loop_start(struct loop *l, struct store *s);
 void fetch_loop_set_routes(struct loop *l, struct routes *r);
 /* Ends all fills (their objects FAILED) and closes all connections. */
 void fetch_loop_stop(struct loop *l);
+
+/* A server as this loop has come to know it. */
+struct fetch_upstream {
+    const char *url;
+    unsigned fills;   /* that are asking it */
+    unsigned ok, bad; /* results of the last ten seconds */
+    bool open;        /* it is left alone for a moment (edge/breaker.h) */
+};
+void fetch_each_upstream(struct loop *l, void (*each)(void *arg, const struct fetch_upstream *u),
+                         void *arg);
 
 unsigned fetch_fills(const struct loop *l); /* under way on this loop */
 

@@ -31,6 +31,7 @@ struct peer {
     const struct route_host *host;
     struct up_h1 *h1; /* one of the two */
     struct up_h2 *h2;
+    struct up_h2 *subs; /* the connection of subscriptions; NULL: there were none */
     struct breaker breaker;
     struct grave grave;
 };
@@ -43,11 +44,13 @@ struct fetch {
     struct fill *fills;
     unsigned n_fills;
     struct purse purse;
+    struct subs *subs; /* NULL: there were none */
     uint64_t jitter;
 };
 
 /*  phase    what is awaited                                  the timer says */
 #define FILL_PHASES(X)                                                                  \
+    X(SUBSCRIBING, "documents of a subscription")           /* ask for it */            \
     X(ASKING, "a connection, then the head")                /* no answer */             \
     X(BODY, "more of the body")                             /* it stands still */       \
     X(NO_MEMORY, "memory for the body")                     /* try again, or give up */ \
@@ -76,6 +79,8 @@ struct fill {
     bool own_unlink; /* not shared: it goes on although it is unlinked */
     bool forget;     /* complete only because the connection ended: not to be kept */
     bool dirty;      /* published and not told */
+    bool no_push;    /* the subscription was of no help */
+    struct fill *sub_next, **sub_prevp; /* those who wait for the same; prevp NULL: does not */
     unsigned resumes;
     unsigned rank;    /* native: how far down the list of upstreams we are */
     int error_status; /* native: one further up has failed so; 0: none */
@@ -98,7 +103,16 @@ static inline const struct conf_edge_limits *fetch_limits(const struct fetch *f)
 struct peer *peer_get(struct fetch *f, const struct route_host *host); /* NULL: no memory */
 void peer_put(struct fetch *f, struct peer **pp);
 
+void fetch_want(struct loop *l, struct gobj *o); /* somebody will want it: the store's want */
+
 /* fill.c */
+size_t fill_stream_name_len(const char *key); /* of APP/STREAM, behind the first slash */
+/* What became of a fill that waited for a subscription: */
+void fill_doc(struct fill *fl, const struct gobj *doc); /* there it is */
+void fill_pull(struct fill *fl);                        /* ask for it as if there were none */
+void fill_unknown(struct fill *fl, uint64_t ttl_us);    /* nobody has the stream */
+/* The upstream says how long it is. */
+void fill_expect(struct fill *fl, uint64_t size);
 void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale);
 void fill_end_now(struct fill *fl); /* the object is not wanted, or the loop ends */
 /* An answer without a body for an object that has none yet. */

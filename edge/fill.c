@@ -16,6 +16,8 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "edge/fetch_int.h"
+#include "edge/stream.h"
+#include "edge/sub.h"
 #include "edge/up_h1.h"
 #include "edge/up_h2.h"
 
@@ -133,6 +135,28 @@ static void set_conditions(struct fill *fl)
 
 static bool is_native(const struct fill *fl) { return gobj_kind(subject(fl)) != GOBJ_OUTSIDE; }
 
+size_t fill_stream_name_len(const char *key)
+{
+    size_t app = strcspn(key + 1, "/?");
+
+    return app + (key[1 + app] == '/' ? 1 + strcspn(key + 1 + app + 1, "/?") : 0);
+}
+
+/* The one where the stream is followed comes first, the others keep their order. */
+static void put_first(const struct route_host **ranked, unsigned n, const char *url)
+{
+    const struct route_host *host;
+    unsigned i = 0;
+
+    while (url != NULL && i < n && strcmp(ranked[i]->url, url) != 0)
+        i++;
+    if (url == NULL || i == n)
+        return;
+    host = ranked[i];
+    memmove(ranked + 1, ranked, i * sizeof(struct route_host *));
+    ranked[0] = host;
+}
+
 /* Whom to ask now; NULL: there is nobody (any more). */
 static const struct route_host *host_of(const struct fill *fl)
 {
@@ -140,14 +164,17 @@ static const struct route_host *host_of(const struct fill *fl)
     const char *name = gobj_key(subject(fl)) + 1;
     size_t app = strcspn(name, "/?");
     const struct route_host *ranked[ROUTE_UPSTREAMS_MAX];
-    size_t stream;
+    size_t len;
+    unsigned n;
 
     if (r == NULL)
         return NULL;
     if (!is_native(fl))
         return routes_origin(r, name, app);
-    stream = name[app] == '/' ? strcspn(name + app + 1, "/?") : 0;
-    if (fl->rank >= routes_rank(r, name, app + 1 + stream, ranked))
+    len = fill_stream_name_len(gobj_key(subject(fl)));
+    n = routes_rank(r, name, len, ranked);
+    put_first(ranked, n, sub_followed_at(fl->fetch, name, len));
+    if (fl->rank >= n)
         return NULL;
     return ranked[fl->rank];
 }
@@ -183,6 +210,31 @@ static bool has_begun(const struct fill *fl)
     return state == GOBJ_STREAMING || state == GOBJ_RESUMING;
 }
 
+/* A document that a subscription has, or brings. In the background nobody waits, and who asks again
+ * has been there already. */
+static bool leave_to_push(struct fill *fl)
+{
+    const struct conf_edge_limits *lim = fetch_limits(fl->fetch);
+    struct gobj *doc;
+
+    if (fl->o == NULL || fl->stale != NULL || fl->no_push || fl->rank > 0 || has_begun(fl) ||
+        gobj_kind(fl->o) != GOBJ_DOC)
+        return false;
+    switch (sub_want(fl->fetch, fl, &doc)) {
+    case SUB_PULL:
+        return false;
+    case SUB_WAIT:
+        fl->own_unlink = true; /* its document takes its place in the index first */
+        enter(fl, FILL_SUBSCRIBING, lim->connect_timeout_us + lim->response_timeout_us);
+        return true;
+    case SUB_DOC:
+        fill_doc(fl, doc);
+        gobj_unref(&doc);
+        return true;
+    }
+    return false;
+}
+
 static void ask(struct fill *fl)
 {
     struct fetch *f = fl->fetch;
@@ -191,6 +243,8 @@ static void ask(struct fill *fl)
     enum st st;
 
     CHECK(fl->peer == NULL);
+    if (host != NULL && leave_to_push(fl))
+        return;
     if (host == NULL) {
         without_body(fl, 404, NULL, lim->not_found_ttl_us, false);
         return;
@@ -238,6 +292,7 @@ static struct gobj *finish(struct fill *fl)
 
     OBJ_CHECK(fl, FILL_MAGIC);
     cancel_exchange(fl);
+    sub_leave(fl);
     timer_cancel(f->loop, &fl->timer);
     *store_fill(subject(fl)) = NULL;
     fl->o = NULL;
@@ -329,8 +384,13 @@ static void without_body(struct fill *fl, int status, const char *retry_after, u
     } else if (fl->stale != NULL) {
         drop_stale(fl);
     } else {
+        bool doc = is_native(fl) && gobj_kind(subject(fl)) == GOBJ_DOC;
         struct gobj *o = finish(fl);
 
+        if (doc && status >= 500) { /* a player is to come back, whatever it was */
+            status = 503;
+            retry_after = retry_after != NULL ? retry_after : "1";
+        }
         if (is_error && stale_will_do(f, o))
             serve_stale(f, o);
         else
@@ -555,10 +615,11 @@ static void missing(struct fill *fl, const struct http_reply *r)
     drop_exchange(fl);
     if (ask_next(fl, 0))
         return;
+    /* a home that has just come back does not know yet what it will go on with */
     if (fl->error_status != 0)
         without_body(fl, fl->error_status, NULL, error_ttl_us(fl->fetch), true);
     else
-        without_body(fl, status, NULL, ttl_us, false);
+        without_body(fl, status, NULL, ttl_us, is_native(fl) && gobj_kind(subject(fl)) == GOBJ_DOC);
 }
 
 /* Any other answer without a body of use: the status is passed on. */
@@ -690,6 +751,54 @@ static const struct up_sink sink = {
     .end = on_end,
 };
 
+/* --- what a subscription has brought --- */
+
+static enum st copy_body(struct gobj *o, const struct gobj *doc)
+{
+    struct gobj_cursor c = { .at = NULL };
+    uint64_t off = 0;
+    struct iovec v[8];
+    int n;
+    enum st st = gobj_start(o, gobj_head(doc), gobj_fresh_until(doc));
+
+    while (st == ST_OK && (n = gobj_span(doc, &c, off, UINT64_MAX, v, 8)) > 0)
+        for (int i = 0; i < n && st == ST_OK; i++) {
+            st = gobj_append(o, v[i].iov_base, v[i].iov_len);
+            off += v[i].iov_len;
+        }
+    return st == ST_OK ? gobj_complete(o) : st;
+}
+
+void fill_doc(struct fill *fl, const struct gobj *doc)
+{
+    struct loop *l = loop_of(fl);
+    struct gobj *o = finish(fl);
+
+    if (copy_body(o, doc) == ST_OK) {
+        store_notify(o);
+        store_completed(l, o);
+    } else {
+        fail_object(l, o);
+    }
+    gobj_unref(&o);
+}
+
+void fill_pull(struct fill *fl)
+{
+    sub_leave(fl);
+    fl->no_push = true;
+    fl->own_unlink = false;
+    ask(fl);
+}
+
+void fill_unknown(struct fill *fl, uint64_t ttl_us) { without_body(fl, 404, NULL, ttl_us, true); }
+
+void fill_expect(struct fill *fl, uint64_t size)
+{
+    if (fl->total < 0 && size <= INT64_MAX)
+        fl->total = (int64_t)size;
+}
+
 /* --- deadlines --- */
 
 static void try_for_memory(struct fill *fl)
@@ -716,6 +825,9 @@ static void on_timer(struct loop *l, struct timer *t)
     (void)l;
     OBJ_CHECK(fl, FILL_MAGIC);
     switch (fl->phase) {
+    case FILL_SUBSCRIBING:
+        fill_pull(fl);
+        return;
     case FILL_ASKING:
     case FILL_BODY:
         broke(fl, UP_END_TIMEOUT);

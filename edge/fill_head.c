@@ -6,6 +6,7 @@
 #include "edge/cache_policy.h"
 #include "edge/fetch_int.h"
 #include "edge/range.h"
+#include "edge/stream.h"
 
 /* An origin may vouch for a missing page for a year; every one of them costs us memory. */
 #define NEGATIVE_MAX_US (10 * SEC_US)
@@ -72,6 +73,15 @@ static enum gobj_kind kind_of(const struct fill *fl)
     return gobj_kind(fl->o != NULL ? fl->o : fl->stale);
 }
 
+/* Of a stream that was followed once; 0: not known. */
+static uint64_t segment_us(const struct fill *fl)
+{
+    const char *key = gobj_key(fl->o != NULL ? fl->o : fl->stale);
+
+    return stream_where(fl->fetch->store, key + 1, fill_stream_name_len(key), NULL, NULL, 0, 0)
+        .segment_us;
+}
+
 struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, struct gobj_head *h,
                              struct head_text *t)
 {
@@ -97,6 +107,11 @@ struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, 
     if (kind_of(fl) == GOBJ_MEDIA) { /* named once, never changed */
         h->shared = true;
         return (struct verdict){ true, UINT64_MAX, h->born_us };
+    }
+    if (kind_of(fl) == GOBJ_DOC && segment_us(fl) > 0) {
+        h->swr_us = segment_us(fl);
+        h->sie_us = 4 * h->swr_us;
+        return (struct verdict){ h->shared, now + h->swr_us / 2, h->born_us };
     }
     return (struct verdict){ h->shared, now + p.fresh_us, h->born_us };
 }

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,10 @@
 
 enum { FRONT_MAGIC = 0x0f2047a1, FRONT_LOOP_MAGIC = 0x0f204710, CONN_MAGIC = 0x0c0220a1 };
 enum { LINGER_US = 2 * 1000 * 1000, FLUSH_IOV = 64 };
+/* The next viewer of a POP is not to pay for a handshake between us. A machine that is gone without
+ * a word is noticed by the kernel's probes. */
+#define TIER_IDLE_US (600 * SEC_US)
+enum { TIER_PROBE_AFTER_S = 15, TIER_PROBE_EVERY_S = 5, TIER_PROBES = 3 };
 
 /* --- the process's part --- */
 
@@ -67,6 +72,11 @@ enum st front_loop_start(struct front *f, struct loop *l)
     fl->loop = l;
     fl->store = f->store;
     fl->date_s = UINT64_MAX;
+    fl->viewers = viewers_new(l);
+    if (fl->viewers == NULL) {
+        free(fl);
+        return ST_ENOMEM;
+    }
     l->slot[LOOP_FRONT] = fl;
     return ST_OK;
 }
@@ -88,6 +98,10 @@ void front_loop_stop(struct loop *l)
     http1_loop_fini(f);
     http2_loop_fini(f);
     tls_set_unref(&f->tls);
+    SSL_CTX_free(f->tier_tls);
+    auth_keys_unref(&f->play_keys);
+    token_memo_free(&f->tokens);
+    viewers_free(&f->viewers);
     player = f->player != NULL ? &f->player->own : NULL;
     own_unref(&player);
     OBJ_FINI(f, FRONT_LOOP_MAGIC);
@@ -101,6 +115,32 @@ void front_set_tls(struct loop *l, struct tls_set *set)
 
     tls_set_unref(&f->tls);
     f->tls = set;
+}
+
+void front_set_tier_tls(struct loop *l, SSL_CTX *ctx)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    SSL_CTX_free(f->tier_tls);
+    f->tier_tls = ctx;
+}
+
+void front_set_play_keys(struct loop *l, struct auth_keys *keys)
+{
+    struct front_loop *f = front_loop_of(l);
+
+    auth_keys_unref(&f->play_keys);
+    f->play_keys = keys;
+    if (f->tokens != NULL)
+        token_memo_clear(f->tokens);
+}
+
+void front_set_access_log(struct loop *l, struct access_log *a) { front_loop_of(l)->access = a; }
+
+void front_each_watched(struct loop *l, void (*each)(void *arg, const char *name, unsigned n),
+                        void *arg)
+{
+    viewers_each(front_loop_of(l)->viewers, each, arg);
 }
 
 const char *front_date(struct front_loop *f)
@@ -117,14 +157,30 @@ const char *front_date(struct front_loop *f)
     return f->date;
 }
 
-void front_count_answer(struct request *r, enum metric_proto proto)
+/* A manifest or a segment of a stream, out of the index, to somebody outside. */
+static void see_viewer(struct conn *c, const struct request *r)
+{
+    const struct target *t = &r->target;
+    int status = r->answer.status;
+
+    if (r->profile != FRONT_EDGE ||
+        (t->kind != TARGET_MANIFEST && t->kind != TARGET_MASTER && t->kind != TARGET_PLAYLIST &&
+         t->kind != TARGET_SEGMENT) ||
+        r->object == METRIC_OBJECT_PROXY || r->answer.head == NULL ||
+        (status != 200 && status != 206 && status != 304))
+        return;
+    viewers_see(c->f->viewers, c->viewer, r->key + 1, t->app.n + 1 + t->stream.n);
+}
+
+void front_count_answer(struct conn *c, struct request *r, enum metric_proto proto)
 {
     struct metrics *m = r->front->loop->metrics;
 
     metric_add(&m->http_requests[proto][metric_code_of(r->answer.status)][r->object], 1);
     metric_observe(&m->http_ttfb_seconds, loop_now(r->front->loop) - r->begun_us);
-    if (r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE)
-        metric_add(&m->cache_requests[METRIC_TIER_EDGE][r->result], 1);
+    if (request_used_store(r))
+        metric_add(&m->cache_requests[request_tier(r)][r->result], 1);
+    see_viewer(c, r);
 }
 
 /* --- connections --- */
@@ -163,7 +219,7 @@ static uint64_t phase_limit_us(const struct conn *c)
     case CONN_HEAD:
         return lim->head_timeout_us;
     case CONN_IDLE:
-        return lim->keepalive_us;
+        return c->profile == FRONT_TIER ? TIER_IDLE_US : lim->keepalive_us;
     case CONN_BUSY:
         return look_us(c, lim);
     case CONN_LINGER:
@@ -200,6 +256,11 @@ static void free_conn(struct grave *g)
     free(c);
 }
 
+static _Atomic uint64_t *counted_as(const struct front_loop *f, enum front_profile profile)
+{
+    return profile == FRONT_TIER ? &f->front->tier_connections : &f->front->connections;
+}
+
 void conn_close(struct conn *c, enum metric_close why)
 {
     struct front_loop *f = c->f;
@@ -217,11 +278,12 @@ void conn_close(struct conn *c, enum metric_close why)
         http1_fini(c);
     else if (c->proto == CONN_HTTP2)
         http2_fini(c);
+    viewers_leave(f->viewers, c->viewer);
     *c->prevp = c->next;
     if (c->next != NULL)
         c->next->prevp = c->prevp;
     f->n_conns--;
-    (void)atomic_fetch_sub_explicit(&f->front->connections, 1, memory_order_relaxed);
+    (void)atomic_fetch_sub_explicit(counted_as(f, c->profile), 1, memory_order_relaxed);
     if (c->counted_address)
         addr_count_return(f->front->per_address, &c->peer);
     loop_bury(f->loop, &c->grave, free_conn);
@@ -289,8 +351,7 @@ static bool evict_slow_reader(struct conn *c)
     }
     if (now_us - c->window_us < lim->slow_window_us)
         return false;
-    if ((c->moved_bytes - c->window_bytes) * SEC_US <
-        lim->slow_rate_bytes_s * (now_us - c->window_us)) {
+    if ((c->moved_bytes - c->window_bytes) * SEC_US < conn_slow_rate(c) * (now_us - c->window_us)) {
         conn_close(c, METRIC_CLOSE_SLOW_READER);
         return true;
     }
@@ -398,7 +459,9 @@ static void first_bytes(struct conn *c)
     got += c->torn;
     size_t look = got < 4 ? got : 4;
     if (memcmp(c->f->read_buf, preface, look) != 0) {
-        if (speak(c, CONN_HTTP1))
+        if (c->profile == FRONT_TIER)
+            conn_close(c, METRIC_CLOSE_BAD_REQUEST);
+        else if (speak(c, CONN_HTTP1))
             http1_input(c, c->f->read_buf, got);
     } else if (look < 4) {
         c->torn = (uint8_t)got;
@@ -414,7 +477,13 @@ static void opened(struct conn *c)
             &metrics_of(c)->tls_handshakes[METRIC_TLS_OK][io_resumed(&c->io) ? METRIC_RESUMED_YES
                                                                              : METRIC_RESUMED_NO],
             1);
-        if (!speak(c, strcmp(io_alpn(&c->io), "h2") == 0 ? CONN_HTTP2 : CONN_HTTP1))
+        bool h2 = strcmp(io_alpn(&c->io), "h2") == 0;
+
+        if (!h2 && c->profile == FRONT_TIER) {
+            conn_close(c, METRIC_CLOSE_BAD_REQUEST);
+            return;
+        }
+        if (!speak(c, h2 ? CONN_HTTP2 : CONN_HTTP1))
             return;
     }
     conn_become(c, CONN_HEAD);
@@ -455,14 +524,21 @@ static void refuse(struct front_loop *f, int fd, enum metric_limit which)
     (void)close(fd);
 }
 
-static bool admit(struct front_loop *f, int fd, const struct addr *peer, bool admin,
+static bool admit(struct front_loop *f, int fd, const struct addr *peer, enum front_profile profile,
                   bool *counted_address)
 {
     const struct conf_edge_limits *lim = front_limits(f);
 
     *counted_address = false;
-    if (admin)
+    if (profile == FRONT_ADMIN)
         return true; /* operators must get in when it is full */
+    if (profile == FRONT_TIER) {
+        if (atomic_load_explicit(&f->front->tier_connections, memory_order_relaxed) <
+            f->loop->conf->origin.limits.connections)
+            return true;
+        refuse(f, fd, METRIC_LIMIT_TIER_CONNECTIONS);
+        return false;
+    }
     if (front_connections(f->front) >= lim->connections) {
         refuse(f, fd, METRIC_LIMIT_CONNECTIONS);
         return false;
@@ -476,19 +552,39 @@ static bool admit(struct front_loop *f, int fd, const struct addr *peer, bool ad
     return *counted_address = true;
 }
 
+/* What the profile serves with; NULL: it has no certificate (any more). */
+static SSL_CTX *ctx_of(const struct front_loop *f, enum front_profile profile)
+{
+    if (profile == FRONT_TIER)
+        return f->tier_tls;
+    return f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+}
+
+static void set_options(int fd, enum front_profile profile)
+{
+    int one = 1, after = TIER_PROBE_AFTER_S, every = TIER_PROBE_EVERY_S, probes = TIER_PROBES;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (profile != FRONT_TIER)
+        return;
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &after, sizeof after);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof every);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
 {
     struct front_listener *fln = CONTAINER_OF(ln, struct front_listener, ln);
     struct front_loop *f = fln->f;
     struct addr who = addr_of((const struct sockaddr *)peer);
-    bool admin = fln->profile == FRONT_ADMIN, counted_address;
+    bool counted_address;
     struct conn *c;
-    int one = 1;
 
-    if (!admit(f, fd, &who, admin, &counted_address))
+    if (!admit(f, fd, &who, fln->profile, &counted_address))
         return;
     c = calloc(1, sizeof *c);
-    SSL_CTX *ctx = fln->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+    SSL_CTX *ctx = fln->tls ? ctx_of(f, fln->profile) : NULL;
     if (c == NULL || (fln->tls && ctx == NULL)) {
         free(c);
         (void)close(fd);
@@ -496,11 +592,11 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
             addr_count_return(f->front->per_address, &who);
         return;
     }
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    set_options(fd, fln->profile);
     OBJ_INIT(c, CONN_MAGIC);
     c->f = f;
     c->peer = who;
-    c->admin = admin;
+    c->profile = fln->profile;
     c->counted_address = counted_address;
     c->tls = fln->tls;
     c->timer.fire = on_timer;
@@ -516,7 +612,7 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
         c->next->prevp = &c->next;
     f->conns = c;
     f->n_conns++;
-    (void)atomic_fetch_add_explicit(&f->front->connections, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(counted_as(f, c->profile), 1, memory_order_relaxed);
     c->phase = fln->tls ? CONN_HANDSHAKE : CONN_HEAD;
     count_gauge(c, true);
     conn_become(c, c->phase);

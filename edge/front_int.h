@@ -19,9 +19,12 @@
 #include "core/loop.h"
 #include "core/metric.h"
 #include "core/outq.h"
+#include "edge/access.h"
 #include "edge/front.h"
 #include "edge/http1_req.h"
 #include "edge/request.h"
+#include "edge/token.h"
+#include "edge/viewers.h"
 
 struct front {
     int magic;
@@ -29,7 +32,8 @@ struct front {
     struct front_hooks hooks;
     struct addr_count *per_address;      /* connections */
     struct addr_count *held_per_address; /* requests */
-    _Atomic uint64_t connections;
+    _Atomic uint64_t connections;        /* all but the tier's */
+    _Atomic uint64_t tier_connections;
 };
 
 enum { FRONT_READ_BYTES = 64 << 10, FRONT_POOL_REQUESTS = 256 };
@@ -51,6 +55,12 @@ struct front_loop {
     struct loop *loop;
     struct store *store;
     struct tls_set *tls;
+    SSL_CTX *tier_tls;
+    struct auth_keys *play_keys;
+    struct access_log *access;
+    uint64_t access_seen; /* requests, for sampling */
+    struct viewers *viewers;
+    struct token_memo *tokens; /* once there was one */
     struct front_listener *listeners;
     struct conn *conns;
     uint64_t n_conns;
@@ -89,7 +99,8 @@ struct conn {
     int magic;
     enum conn_proto proto;
     enum conn_phase phase;
-    bool admin, tls, counted_address;
+    enum front_profile profile;
+    bool tls, counted_address;
     uint8_t torn; /* bytes of the HTTP/2 preface that came so far, below 4 */
     enum metric_close why;
     struct io io;
@@ -98,6 +109,7 @@ struct conn {
     struct timer timer;
     struct grave grave;
     struct addr peer;
+    struct viewer viewer[VIEWER_MARKS];
 
     /* the slow reader's clock: runs while bytes of ours wait for the peer */
     bool blocked;                     /* they do */
@@ -124,6 +136,12 @@ static inline bool conn_unsent(const struct conn *c, const struct outq *q)
     return outq_bytes(q) > 0 || !io_flushed(&c->io);
 }
 void conn_on_timer(struct conn *c);
+/* What a reader must take; 0: any rate will do. Between our machines a line may be shared by
+ * thousands of viewers and slow for all of them: only one that stands still is given up. */
+static inline uint64_t conn_slow_rate(const struct conn *c)
+{
+    return c->profile == FRONT_TIER ? 0 : front_limits(c->f)->slow_rate_bytes_s;
+}
 
 /* http1_conn.c: data are the first bytes that came. */
 MUST_USE enum st http1_start(struct conn *c);
@@ -153,6 +171,6 @@ enum { ANSWER_SCRATCH = 64 };
 size_t answer_h2(struct front_loop *f, const struct request *r, struct h2_nv *nv,
                  char scratch[ANSWER_SCRATCH]);
 
-void front_count_answer(struct request *r, enum metric_proto proto);
+void front_count_answer(struct conn *c, struct request *r, enum metric_proto proto);
 
 #endif

@@ -98,6 +98,8 @@ void http1_fini(struct conn *c)
     struct http1 *h = c->h1;
 
     if (h->ex != NULL && h->ex->active) {
+        access_put(&h->ex->req, METRIC_PROTO_H1, c->tls,
+                   metric_label_text(METRIC_LABEL_CLOSE, c->why));
         request_fini(&h->ex->req);
         h->ex->active = false;
     }
@@ -166,6 +168,7 @@ static void finish(struct conn *c)
     struct http1 *h = c->h1;
     struct http1_ex *ex = h->ex;
 
+    access_put(&ex->req, METRIC_PROTO_H1, c->tls, "done");
     request_fini(&ex->req);
     ex->active = false;
     h->done = false;
@@ -215,7 +218,7 @@ static void on_ready(struct request *r)
 {
     struct conn *c = CONTAINER_OF(r, struct http1_ex, req)->c;
 
-    front_count_answer(r, METRIC_PROTO_H1);
+    front_count_answer(c, r, METRIC_PROTO_H1);
     if (put_head(c, r) != ST_OK) {
         conn_close(c, METRIC_CLOSE_MEMORY);
         return;
@@ -260,7 +263,7 @@ static void begin(struct conn *c)
         h->close_why = METRIC_CLOSE_REQUEST_LIMIT;
     }
     ex->active = true;
-    request_init(&ex->req, c->f, &ops, &c->peer, c->admin);
+    request_init(&ex->req, c->f, &ops, &c->peer, c->profile);
     request_begin(&ex->req, &ex->head);
 }
 

@@ -1,13 +1,16 @@
-/* HTTP/2 towards players: one exchange per stream, core/h2.h does the protocol.
+/* HTTP/2 towards players and our own machines: one exchange per stream, core/h2.h does the
+ * protocol. An exchange is a request (edge/request.h) or, under /_ on a tier listener, a raw one.
  *
  * Everything that makes output ends in push(): pump frames, flush, until one of them has to wait.
  * While h2_feed() or push() itself is on the stack, what the requests do in between is picked up by
  * it (`busy`), so nothing recurses. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/check.h"
 #include "edge/front_int.h"
+#include "edge/raw.h"
 
 enum { OUT_HIGH = 256 << 10, ARENA_BYTES = 2048, READS_PER_WAKE = 4 };
 
@@ -17,12 +20,20 @@ struct spillover {
     uint8_t data[];
 };
 
+struct raw {
+    const struct raw_ops *ops; /* NULL: nobody has taken it */
+    void *ctx;
+    bool responded;
+};
+
 struct h2_ex {
     struct h2_ex *next, **prevp; /* the connection's; next also in the pool */
     struct conn *c;
     struct front_loop *f; /* outlives c */
     int32_t id;
-    bool begun;
+    bool begun;  /* the request is: req is initialised */
+    bool is_raw; /* raw is in use instead */
+    struct raw raw;
     bool stalled; /* reset because it took nothing at all */
     uint64_t opened_us;
     struct grave grave;
@@ -247,7 +258,7 @@ static void on_ready(struct request *r)
     size_t n = answer_h2(c->f, r, nv, scratch);
     bool body = !r->answer.no_body && r->answer.length != 0;
 
-    front_count_answer(r, METRIC_PROTO_H2);
+    front_count_answer(c, r, METRIC_PROTO_H2);
     h2_priority(c->h2->h2, ex->id, urgency_of(r), false);
     ex->body = (struct h2_body){ .avail = body_avail, .take = body_take };
     if (h2_respond(c->h2->h2, ex->id, nv, n, body ? &ex->body : NULL) != ST_OK)
@@ -264,6 +275,108 @@ static void on_more(struct request *r)
 }
 
 static const struct request_ops request_side = { .ready = on_ready, .more = on_more };
+
+/* --- raw exchanges: edge/raw.h --- */
+
+static struct h2_ex *ex_of(struct raw *x)
+{
+    struct h2_ex *ex = CONTAINER_OF(x, struct h2_ex, raw);
+
+    CHECK(ex->is_raw);
+    return ex;
+}
+
+/* Nothing is pumped from inside a call of the taker's: its callbacks, and those of others, would
+ * come from there. The loop does it as soon as the socket takes bytes. */
+static void push_later(struct h2_ex *ex)
+{
+    struct conn *c = ex->c;
+
+    if (c->phase != CONN_CLOSED && c->phase != CONN_LINGER && !c->h2->busy)
+        io_want(&c->io, IO_READ | IO_WRITE);
+}
+
+static struct h2 *session_of(struct h2_ex *ex)
+{
+    return ex->c->phase != CONN_CLOSED ? ex->c->h2->h2 : NULL; /* it is about to be freed */
+}
+
+void raw_take(struct raw *x, const struct raw_ops *ops, void *ctx)
+{
+    CHECK(x->ops == NULL && ex_of(x)->is_raw);
+    x->ops = ops;
+    x->ctx = ctx;
+}
+
+enum st raw_respond(struct raw *x, int status, const struct h2_nv *nv, size_t n,
+                    struct h2_body *body)
+{
+    struct h2_ex *ex = ex_of(x);
+    struct h2_nv all[H2_NV_MAX] = { H2_NV(":status", "   ") };
+    char code[4];
+    enum st st;
+
+    CHECK(!x->responded && status >= 200 && status <= 599 && n < H2_NV_MAX);
+    (void)snprintf(code, sizeof code, "%d", status);
+    all[0].value = code;
+    if (n > 0)
+        memcpy(all + 1, nv, n * sizeof *nv);
+    x->responded = true;
+    if (session_of(ex) == NULL)
+        return ST_ENOENT;
+    st = h2_respond(session_of(ex), ex->id, all, n + 1, body);
+    if (st != ST_OK)
+        h2_reset(session_of(ex), ex->id, H2_INTERNAL_ERROR, H2_RESET_NOMEM);
+    push_later(ex);
+    return st;
+}
+
+void raw_resume(struct raw *x)
+{
+    struct h2_ex *ex = ex_of(x);
+
+    if (session_of(ex) == NULL)
+        return;
+    h2_resume(session_of(ex), ex->id);
+    push_later(ex);
+}
+
+void raw_consume(struct raw *x, size_t n)
+{
+    struct h2_ex *ex = ex_of(x);
+
+    if (session_of(ex) == NULL)
+        return;
+    h2_consume(session_of(ex), ex->id, n);
+    push_later(ex);
+}
+
+void raw_reset(struct raw *x, enum h2_code code)
+{
+    struct h2_ex *ex = ex_of(x);
+
+    if (session_of(ex) == NULL)
+        return;
+    h2_reset(session_of(ex), ex->id, code, H2_RESET_CANCELLED);
+    push_later(ex);
+}
+
+/* False: it is a request like any other. */
+static bool begin_raw(struct h2_ex *ex, bool last)
+{
+    struct front_loop *f = ex->f;
+    const struct front_hooks *hooks = &f->front->hooks;
+    struct target t;
+
+    if (hooks->raw == NULL ||
+        target_parse(ex->head.target, ex->req.spelling, sizeof ex->req.spelling, &t) != ST_OK ||
+        t.kind != TARGET_TIER)
+        return false;
+    ex->is_raw = true;
+    hooks->raw(hooks->ctx, f->loop, &ex->raw, &ex->head, &t, last);
+    CHECK(ex->raw.ops != NULL || ex->raw.responded);
+    return true;
+}
 
 /* --- the session's side --- */
 
@@ -293,8 +406,12 @@ static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
         return NULL;
     ex->lim = (struct http_limits)HTTP_LIMITS_DEFAULT;
     ex->lim.fields = (uint16_t)lim->head_fields;
+    ex->lim.post = c->profile == FRONT_TIER;
     http_head_init(&ex->head, 2, 0);
-    spend(c->h2, lim);
+    if (c->profile != FRONT_TIER)
+        spend(c->h2, lim);
+    else
+        c->h2->asked = true;
     return ex;
 }
 
@@ -316,61 +433,81 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
     enum st st = http_head_finish(&ex->head, &ex->lim);
 
     (void)h2, (void)id;
+    if (st == ST_OK && ex->c->profile == FRONT_TIER && begin_raw(ex, last))
+        return;
     if (st == ST_OK && !last)
         st = http_head_refuse(&ex->head, HTTP_REFUSED_BODY);
     (void)st; /* what was refused is in the head */
     ex->begun = true;
-    request_init(&ex->req, ex->c->f, &request_side, &ex->c->peer, ex->c->admin);
+    request_init(&ex->req, ex->c->f, &request_side, &ex->c->peer, ex->c->profile);
     request_begin(&ex->req, &ex->head);
 }
 
 static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
 {
-    (void)stream, (void)p;
-    h2_consume(h2, id, n); /* refused already; its window is small */
+    struct h2_ex *ex = stream;
+
+    if (ex->raw.ops != NULL)
+        ex->raw.ops->data(ex->raw.ctx, p, n);
+    else
+        h2_consume(h2, id, n); /* refused already; its window is small */
 }
 
-static void on_end(struct h2 *h2, void *stream, int32_t id) { (void)h2, (void)stream, (void)id; }
-
-static void count_reset(const struct h2_ex *ex, const struct h2_close *why)
+static void on_end(struct h2 *h2, void *stream, int32_t id)
 {
-    struct metrics *m = ex->f->loop->metrics;
+    struct h2_ex *ex = stream;
 
-    if (why->by_peer) {
-        if (why->code != H2_NO_ERROR)
-            metric_add(&m->http_streams_reset[METRIC_RESET_CLIENT], 1);
-        return;
-    }
+    (void)h2, (void)id;
+    if (ex->raw.ops != NULL)
+        ex->raw.ops->end(ex->raw.ctx);
+}
+
+/* What is counted of a stream's end; RESET_N: it was in good order, or went with its connection. */
+static enum metric_reset reset_of(const struct h2_ex *ex, const struct h2_close *why)
+{
+    if (why->by_peer)
+        return why->code != H2_NO_ERROR ? METRIC_RESET_CLIENT : METRIC_RESET_N;
     switch (why->reason) {
     case H2_RESET_BROKEN_BODY:
-        metric_add(&m->http_streams_reset[METRIC_RESET_UPSTREAM_BROKEN], 1);
-        return;
+        return METRIC_RESET_UPSTREAM_BROKEN;
     case H2_RESET_SLOW_READER:
-        metric_add(
-            &m->http_streams_reset[ex->stalled ? METRIC_RESET_STALL : METRIC_RESET_SLOW_READER], 1);
-        return;
+        return ex->stalled ? METRIC_RESET_STALL : METRIC_RESET_SLOW_READER;
     case H2_RESET_REFUSED:
     case H2_RESET_NOMEM:
-        metric_add(&m->http_streams_reset[METRIC_RESET_REFUSED], 1);
-        return;
+        return METRIC_RESET_REFUSED;
     case H2_RESET_BAD_REQUEST:
     case H2_RESET_HEADER_LIST:
     case H2_RESET_PROTOCOL:
-        metric_add(&m->http_streams_reset[METRIC_RESET_BAD_REQUEST], 1);
-        return;
+        return METRIC_RESET_BAD_REQUEST;
     default:
-        return;
+        return METRIC_RESET_N;
     }
+}
+
+static const char *end_text(const struct h2_ex *ex, const struct h2_close *why,
+                            enum metric_reset reset)
+{
+    if (reset != METRIC_RESET_N)
+        return metric_label_text(METRIC_LABEL_RESET, reset);
+    if (why->reason == H2_RESET_SHUTDOWN)
+        return metric_label_text(METRIC_LABEL_CLOSE, ex->c->why);
+    return "done";
 }
 
 static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)
 {
     struct h2_ex *ex = stream;
+    enum metric_reset reset = reset_of(ex, why);
 
     (void)h2, (void)id;
-    count_reset(ex, why);
-    if (ex->begun)
+    if (reset != METRIC_RESET_N)
+        metric_add(&ex->f->loop->metrics->http_streams_reset[reset], 1);
+    if (ex->begun) {
+        access_put(&ex->req, METRIC_PROTO_H2, ex->c->tls, end_text(ex, why, reset));
         request_fini(&ex->req);
+    }
+    if (ex->raw.ops != NULL)
+        ex->raw.ops->gone(ex->raw.ctx);
     *ex->prevp = ex->next;
     if (ex->next != NULL)
         ex->next->prevp = ex->prevp;
@@ -388,14 +525,13 @@ static const struct h2_ops session_side = {
 
 /* --- the connection's side --- */
 
-enum st http2_start(struct conn *c)
+static struct h2_limits session_limits(const struct conn *c)
 {
     const struct conf_edge_limits *conf = front_limits(c->f);
     struct h2_limits lim = h2_limits_player;
-    struct http2 *h = calloc(1, sizeof *h);
 
-    if (h == NULL)
-        return ST_ENOMEM;
+    if (c->profile == FRONT_TIER)
+        return h2_limits_tier;
     lim.max_streams = conf->h2_streams;
     lim.max_header_bytes = (uint32_t)conf->h2_header_list_bytes;
     lim.max_continuations = conf->h2_continuations;
@@ -403,6 +539,16 @@ enum st http2_start(struct conn *c)
     lim.max_resets_per_s = conf->h2_reset_rate;
     lim.max_errors = conf->h2_forced_resets;
     lim.max_control_frames = conf->h2_control_frames;
+    return lim;
+}
+
+enum st http2_start(struct conn *c)
+{
+    struct h2_limits lim = session_limits(c);
+    struct http2 *h = calloc(1, sizeof *h);
+
+    if (h == NULL)
+        return ST_ENOMEM;
     h->h2 = h2_server_new(c->f->loop, &lim, &session_side, c);
     if (h->h2 == NULL) {
         free(h);
@@ -484,7 +630,7 @@ static void reset_slow_reader(struct h2_ex *ex, const struct conf_edge_limits *l
     ex->stalled = now_us - p.since_us >= lim->stall_us;
     slow = now_us - ex->seen_us >= lim->slow_window_us;
     if (slow && (p.body_bytes - ex->seen_bytes) * SEC_US >=
-                    lim->slow_rate_bytes_s * (now_us - ex->seen_us)) {
+                    conn_slow_rate(ex->c) * (now_us - ex->seen_us)) {
         ex->seen_us = now_us;
         ex->seen_bytes = p.body_bytes;
         slow = false;
@@ -498,7 +644,7 @@ void http2_check_streams(struct conn *c, uint64_t now_us)
     const struct conf_edge_limits *lim = front_limits(c->f);
 
     for (struct h2_ex *ex = c->h2->open; ex != NULL; ex = ex->next) {
-        if (!ex->begun && now_us - ex->opened_us >= lim->head_timeout_us) {
+        if (!ex->begun && !ex->is_raw && now_us - ex->opened_us >= lim->head_timeout_us) {
             /* header blocks cannot be skipped: behind this one nothing can be read any more */
             terminate(c, METRIC_CLOSE_HEAD_TIMEOUT);
             return;

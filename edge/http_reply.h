@@ -27,6 +27,7 @@
     X(ETAG, "etag")                         \
     X(EXPIRES, "expires")                   \
     X(LAST_MODIFIED, "last-modified")       \
+    X(FRESHET_HOME, "freshet-home")         \
     X(LOCATION, "location")                 \
     X(RETRY_AFTER, "retry-after")
 

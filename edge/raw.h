@@ -11,7 +11,7 @@
  *           later; raw_reset() may end it at any time (ops->gone follows, not from inside the call).
  * Owner     x is the front's; ctx and the body are the taker's and live until ops->gone.
  * Thread    the connection's loop, all of it.
- * Errors    raw_respond: as h2_respond().
+ * Errors    raw_respond: as h2_respond(); the exchange is then reset, and ops->gone follows.
  * Tests     tests/unit/test_raw.c
  */
 #ifndef EDGE_RAW_H

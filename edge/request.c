@@ -46,7 +46,7 @@ static void decide(struct request *r);
 static void look_up(struct request *r);
 
 void request_init(struct request *r, struct front_loop *f, const struct request_ops *ops,
-                  const struct addr *peer, bool admin)
+                  const struct addr *peer, enum front_profile profile)
 {
     /* not memset: the two buffers at the end are large and need no clearing */
     memset(r, 0, offsetof(struct request, spelling));
@@ -54,7 +54,7 @@ void request_init(struct request *r, struct front_loop *f, const struct request_
     r->front = f;
     r->ops = ops;
     r->peer = *peer;
-    r->admin = admin;
+    r->profile = profile;
     r->begun_us = loop_now(f->loop);
     r->waiter.wake = on_wake;
     r->object = METRIC_OBJECT_OTHER;
@@ -66,13 +66,19 @@ static size_t stream_name_len(const struct request *r)
     return r->target.app.n + 1 + r->target.stream.n;
 }
 
+/* 0: no limit. Behind a POP's address are all its viewers. */
+static unsigned held_per_address(const struct request *r)
+{
+    return r->profile == FRONT_TIER ? 0 : front_limits(r->front)->held_per_address;
+}
+
 static void stop_holding(struct request *r)
 {
     if (!r->holding)
         return;
     r->holding = false;
     stream_hold_return(r->front->store, r->key + 1, stream_name_len(r));
-    if (front_limits(r->front)->held_per_address > 0)
+    if (held_per_address(r) > 0)
         addr_count_return(r->front->front->held_per_address, &r->peer);
 }
 
@@ -101,6 +107,7 @@ static void answered(struct request *r)
 {
     CHECK(r->phase != REQUEST_ANSWERED);
     r->phase = REQUEST_ANSWERED;
+    r->answered_us = loop_now(r->front->loop);
     timer_cancel(r->front->loop, &r->timer);
     stop_holding(r);
     if (r->head != NULL && r->head->method == HTTP_METHOD_HEAD)
@@ -152,17 +159,22 @@ static const char *reason_text(int status)
     }
 }
 
-static void answer_error(struct request *r, int status)
+static void answer_error_text(struct request *r, int status, const char *why)
 {
     static const char retry_soon[] = "retry-after: 1\r\n";
     char text[96];
-    int n = snprintf(text, sizeof text, "%d %s\n", status, reason_text(status));
+    int n = snprintf(text, sizeof text, "%d %s\n", status, why);
 
     if (status == 405)
         r->answer.allow = "GET, HEAD, OPTIONS";
     if (status == 503 && r->answer.lines[0] == '\0')
         memcpy(r->answer.lines, retry_soon, sizeof retry_soon);
     answer_blob(r, status, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
+}
+
+static void answer_error(struct request *r, int status)
+{
+    answer_error_text(r, status, reason_text(status));
 }
 
 static void answer_options(struct request *r)
@@ -431,14 +443,14 @@ static bool start_holding(struct request *r, const char *name, size_t len)
     const struct conf_edge_limits *lim = front_limits(r->front);
     struct metrics *m = r->front->loop->metrics;
 
-    if (lim->held_per_address > 0 &&
-        !addr_count_take(r->front->front->held_per_address, &r->peer, lim->held_per_address)) {
+    if (held_per_address(r) > 0 &&
+        !addr_count_take(r->front->front->held_per_address, &r->peer, held_per_address(r))) {
         metric_add(&m->limit_hits[METRIC_LIMIT_HELD_PER_ADDRESS], 1);
         answer_error(r, 503);
         return false;
     }
     if (!stream_hold_take(r->front->store, name, len, lim->held_per_stream)) {
-        if (lim->held_per_address > 0)
+        if (held_per_address(r) > 0)
             addr_count_return(r->front->front->held_per_address, &r->peer);
         metric_add(&m->limit_hits[METRIC_LIMIT_HELD_PER_STREAM], 1);
         answer_error(r, 503);
@@ -464,6 +476,10 @@ static bool native_miss(struct request *r, enum store_miss *miss)
     r->home = a.home;
     *miss = a.source == STREAM_HERE || r->front->loop->conf->edge.upstream_n == 0 ? STORE_NONE
                                                                                   : STORE_FETCH;
+    if (r->profile == FRONT_TIER && a.source != STREAM_HERE) {
+        answer_error(r, 404); /* whoever asks goes on to the next upstream by himself */
+        return false;
+    }
     if (t->kind != TARGET_SEGMENT)
         return true;
     switch (a.where) {
@@ -483,6 +499,18 @@ static bool native_miss(struct request *r, enum store_miss *miss)
         break;
     }
     return true;
+}
+
+/* Somebody watches: what an upstream tells us of the stream is worth having. */
+static void renew_interest(struct request *r)
+{
+    uint64_t now_us = loop_now(r->front->loop);
+
+    if (r->target.stream.p == NULL || r->front->loop->conf->edge.upstream_n == 0 ||
+        r->object == METRIC_OBJECT_PROXY || !view_touch(r->view, now_us))
+        return;
+    stream_touch(r->front->store, r->key + 1, stream_name_len(r), (const char *)r->target.rep.p,
+                 r->target.rep.n, now_us);
 }
 
 static void open_object(struct request *r, enum gobj_kind kind, enum store_miss miss,
@@ -505,6 +533,7 @@ static void open_object(struct request *r, enum gobj_kind kind, enum store_miss 
         return;
     }
     view_hit(r->view);
+    renew_interest(r);
     r->result = inserted ? METRIC_CACHE_MISS : METRIC_CACHE_HIT_WAIT;
     if (!inserted && gobj_now(view_gobj(r->view)).state == GOBJ_COMPLETE)
         r->result = METRIC_CACHE_HIT;
@@ -534,6 +563,7 @@ static bool use_hit(struct request *r, struct view *v)
     view_hit(v);
     (void)own_ref(view_own(v));
     r->view = v;
+    renew_interest(r);
     decide(r);
     return true;
 }
@@ -545,7 +575,7 @@ static void look_up(struct request *r)
     enum store_miss miss = STORE_FETCH;
     enum gobj_kind kind = GOBJ_OUTSIDE;
 
-    if (v != NULL && use_hit(r, v))
+    if (v != NULL && r->profile != FRONT_TIER && use_hit(r, v))
         return;
     if (t->stream.p == NULL || r->object == METRIC_OBJECT_PROXY) {
         r->home = store_home(r->front->store, r->hash);
@@ -578,12 +608,47 @@ static bool make_key(struct request *r, bool with_query)
     return true;
 }
 
+static const char *token_text(enum metric_play why)
+{
+    switch (why) {
+    case METRIC_PLAY_MISSING:
+        return "a play token is needed";
+    case METRIC_PLAY_EXPIRED:
+        return "the play token has expired";
+    default:
+        return "the play token is not good for this stream";
+    }
+}
+
+/* Manifests and pages want a token that has not expired; media go on for a while, so that nobody
+ * is cut off in the middle. False: answered. */
+static bool may_play(struct request *r, const struct conf_app *app)
+{
+    struct front_loop *f = r->front;
+    const struct target *t = &r->target;
+    bool media = r->object == METRIC_OBJECT_INIT || r->object == METRIC_OBJECT_SEGMENT ||
+                 r->object == METRIC_OBJECT_THUMB;
+    uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
+    enum metric_play why;
+
+    if (app->play == CONF_PLAY_OPEN || r->profile == FRONT_TIER)
+        return true; /* whatever token there is; an edge of ours has checked its own players' */
+    if (f->tokens == NULL && t->token.p != NULL)
+        f->tokens = token_memo_new();
+    why = token_check(f->tokens, f->play_keys, t->token, t->app, t->stream, now_s,
+                      media ? app->play_grace_us / SEC_US : 0);
+    metric_add(&f->loop->metrics->play_auth[why], 1);
+    if (why != METRIC_PLAY_ACCEPTED)
+        answer_error_text(r, 403, token_text(why));
+    return why == METRIC_PLAY_ACCEPTED;
+}
+
 static void route(struct request *r)
 {
     const struct target *t = &r->target;
     const struct conf_app *app;
 
-    if (r->admin) {
+    if (r->profile == FRONT_ADMIN) {
         answer_admin(r);
         return;
     }
@@ -592,22 +657,33 @@ static void route(struct request *r)
         answer_time(r);
         return;
     }
-    if (t->kind == TARGET_RESERVED && answer_watch(r))
+    if (t->kind == TARGET_RESERVED && t->token.p == NULL && r->profile == FRONT_EDGE &&
+        answer_watch(r))
         return;
-    if (t->app.p == NULL || t->token.p != NULL || t->kind == TARGET_TIER ||
-        t->kind == TARGET_RESERVED || (app = find_app(r->front->loop->conf, t->app)) == NULL) {
+    if (t->app.p == NULL || t->kind == TARGET_TIER || t->kind == TARGET_RESERVED ||
+        (app = find_app(r->front->loop->conf, t->app)) == NULL) {
         answer_error(r, 404);
+        return;
+    }
+    if (r->profile == FRONT_TIER && (t->kind == TARGET_WATCH || app->origin.text[0] != '\0')) {
+        answer_error(r, 404);
+        return;
+    }
+    if (app->origin.text[0] != '\0') {
+        if (t->kind == TARGET_WATCH) {
+            answer_error(r, 404);
+            return;
+        }
+        r->object = METRIC_OBJECT_PROXY;
+    } else if (t->kind == TARGET_OTHER) {
+        answer_error(r, 404);
+        return;
+    } else if (!may_play(r, app)) {
         return;
     }
     if (t->kind == TARGET_WATCH) {
-        if (app->origin.text[0] != '\0' || !answer_watch(r))
+        if (!answer_watch(r))
             answer_error(r, 404);
-        return;
-    }
-    if (app->origin.text[0] != '\0')
-        r->object = METRIC_OBJECT_PROXY;
-    else if (t->kind == TARGET_OTHER) {
-        answer_error(r, 404);
         return;
     }
     if (!make_key(r, r->object == METRIC_OBJECT_PROXY)) {
@@ -688,6 +764,7 @@ int request_take(struct request *r, size_t n, struct h2_slice *s, int max)
     struct iovec v[H2_SLICES_MAX];
     int k;
 
+    r->sent_bytes += n;
     if (r->view == NULL) {
         s[0] = (struct h2_slice){ .p = r->blob->data + r->off, .n = n, .own = &r->blob->own };
         r->off += n;

@@ -24,6 +24,7 @@
 #include "core/metric.h"
 #include "core/own.h"
 #include "core/timer.h"
+#include "edge/front.h"
 #include "edge/http_head.h"
 #include "edge/range.h"
 #include "edge/target.h"
@@ -69,12 +70,13 @@ struct request {
     const struct request_ops *ops;
     const struct http_head *head; /* borrowed */
     struct addr peer;
-    bool admin;         /* it came in on the admin port */
-    bool wait_complete; /* HTTP/1.0: no chunks, so the length must be known */
-    uint8_t asked;      /* how often the object went away under us */
+    enum front_profile profile; /* of the listener it came in on */
+    bool wait_complete;         /* HTTP/1.0: no chunks, so the length must be known */
+    uint8_t asked;              /* how often the object went away under us */
     enum metric_cache result;
     enum metric_object object; /* for the metrics */
-    uint64_t begun_us;
+    uint64_t begun_us, answered_us;
+    uint64_t sent_bytes; /* of the body, handed to the connection */
 
     struct target target;
     uint64_t hash;
@@ -97,7 +99,7 @@ struct request {
 };
 
 void request_init(struct request *r, struct front_loop *f, const struct request_ops *ops,
-                  const struct addr *peer, bool admin);
+                  const struct addr *peer, enum front_profile profile);
 void request_fini(struct request *r); /* no more ops */
 
 /* head NULL: nothing could be read, answer `refusal`. Calls ops->ready(), now or later. */
@@ -105,6 +107,16 @@ void request_begin(struct request *r, const struct http_head *head);
 
 /* The next bytes of the body, at most max: OK with *n > 0 or *last; MORE: ops->more() will come. */
 MUST_USE enum st request_avail(struct request *r, size_t max, size_t *n, bool *last);
+/* For the metrics: which of our faces was asked. */
+static inline enum metric_tier request_tier(const struct request *r)
+{
+    return r->profile == FRONT_TIER ? METRIC_TIER_ORIGIN : METRIC_TIER_EDGE;
+}
+/* Whether the answer comes from the index; then r->result says how. */
+static inline bool request_used_store(const struct request *r)
+{
+    return r->answer.head != NULL || r->result == METRIC_CACHE_NEGATIVE;
+}
 /* Exactly the n bytes that request_avail() offered, in at most max slices; how many. */
 int request_take(struct request *r, size_t n, struct h2_slice *s, int max);
 

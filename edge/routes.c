@@ -104,11 +104,9 @@ static enum st host_text(struct host *h, const struct conf_url *u)
 
 static bool is_here(const struct addr_sock *a)
 {
-    struct addr_net v4, v6;
     struct addr ip = addr_of((const struct sockaddr *)&a->sa);
 
-    CHECK(addr_net_parse("127.0.0.0/8", &v4) == ST_OK && addr_net_parse("::1", &v6) == ST_OK);
-    return addr_net_has(&v4, &ip) || addr_net_has(&v6, &ip);
+    return addr_is_loopback(&ip);
 }
 
 static enum st host_init(struct host *h, const struct conf_url *u, bool h2, SSL_CTX *tls,

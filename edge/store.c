@@ -48,12 +48,12 @@ static void home_cleanup(struct store_loop *sl, struct gobj *o)
     evict_forget(sl, o);
 }
 
-static void let_go(struct loop *l, struct gobj *o)
+static void let_go(struct loop *l, struct gobj *o, bool end_fill)
 {
     const struct store_cfg *cfg = &o->store->cfg;
 
     home_cleanup(store_loop_of(l), o);
-    if (o->fill != NULL)
+    if (o->fill != NULL && end_fill)
         cfg->ops->unlinked(cfg->ctx, l, o);
 }
 
@@ -64,7 +64,7 @@ void store_settle_prior(struct gobj *o)
     struct loop *l = o->store->loops[o->home];
 
     if (o->prior != NULL && store_loop_of(l) != NULL)
-        let_go(l, o->prior);
+        let_go(l, o->prior, true);
 }
 
 /* The loops have ended: their part of every object can be undone from here. */
@@ -313,6 +313,22 @@ static void post_want(struct gobj *o)
 
 void store_refresh(struct gobj *o) { post_want(o); }
 
+size_t store_list(struct loop *l, size_t at, const char *prefix, size_t len, struct gobj **out,
+                  size_t max)
+{
+    struct store *s = store_loop_of(l)->store;
+    struct shard *sh = &s->shard[at / SHARD_BUCKETS];
+    size_t n = 0;
+
+    CHECK(at < STORE_BUCKETS);
+    (void)pthread_mutex_lock(&sh->lock);
+    for (struct gobj *o = sh->bucket[at % SHARD_BUCKETS]; o != NULL && n < max; o = o->bucket_next)
+        if (o->home == l->index && o->key_len >= len && memcmp(o->key, prefix, len) == 0)
+            out[n++] = gobj_ref(o);
+    (void)pthread_mutex_unlock(&sh->lock);
+    return n;
+}
+
 /* --- the asking loop --- */
 
 static bool must_replace(const struct gobj *o, const struct store_ask *ask)
@@ -411,7 +427,7 @@ enum st store_open(struct loop *l, const struct store_ask *ask, struct view **ou
 
 /* --- the home loop --- */
 
-void store_unlink(struct loop *l, struct gobj *o)
+static void unlink_from_home(struct loop *l, struct gobj *o, bool end_fill)
 {
     struct store *s = o->store;
     struct shard *sh = store_shard(s, o->hash);
@@ -429,9 +445,19 @@ void store_unlink(struct loop *l, struct gobj *o)
         return;
     }
     send_signals(s, signal);
-    let_go(l, o);
+    let_go(l, o, end_fill);
     store_settle_prior(o);
     gobj_unref(&o);
+}
+
+void store_unlink(struct loop *l, struct gobj *o) { unlink_from_home(l, o, true); }
+
+void store_detach(struct loop *l, struct gobj *o)
+{
+    enum gobj_state state = gobj_now(o).state;
+
+    unlink_from_home(l, o,
+                     state != GOBJ_FETCHING && state != GOBJ_STREAMING && state != GOBJ_RESUMING);
 }
 
 static void lifetime_over(struct loop *l, struct timer *t)
@@ -521,7 +547,7 @@ void store_publish(struct loop *l, struct gobj *o)
     send_signals(s, signal);
     if (old == NULL)
         return;
-    let_go(l, old);
+    let_go(l, old, true);
     store_settle_prior(old);
     gobj_unref(&old);
 }

@@ -34,7 +34,7 @@ struct view;
 struct store;
 struct stream_table;
 
-enum { STORE_LOOPS_MAX = 256 };
+enum { STORE_LOOPS_MAX = 256, STORE_BUCKETS = 64 * 2048 };
 
 /* What the store asks of its owner; called on the object's home loop. */
 struct store_ops {
@@ -108,6 +108,12 @@ void store_publish(struct loop *l, struct gobj *o); /* lists it; the old one is 
 void store_notify(struct gobj *o);
 void store_completed(struct loop *l, struct gobj *o); /* after gobj_complete(): enters eviction */
 void store_unlink(struct loop *l, struct gobj *o);    /* no-op when it is not listed */
+/* The same, but bytes on their way go on to those who read them. */
+void store_detach(struct loop *l, struct gobj *o);
+/* The listed objects of one bucket (at: 0 to STORE_BUCKETS - 1) whose home is this loop and whose
+ * key begins with the prefix: at most max, +1 each; how many. */
+size_t store_list(struct loop *l, size_t at, const char *prefix, size_t len, struct gobj **out,
+                  size_t max);
 void store_unlink_at(struct loop *l, struct gobj *o, uint64_t at_us); /* no-op on a dead one */
 void store_set_windowed(struct loop *l, struct gobj *o, bool windowed);
 struct timer *store_timer(struct gobj *o); /* the home loop's one per object; set on listed ones

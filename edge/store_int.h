@@ -74,6 +74,7 @@ struct view {
     bool in_table;              /* (V) */
     bool gone;                  /* (V) unregistered; freed when its letter has come home */
     unsigned changes;           /* (V) */
+    uint64_t touched_us;        /* (V) */
     struct view_waiter *first;  /* (V) */
     struct view_waiter **lastp; /* (V) */
     struct view_render render;  /* (V) the front's */
@@ -85,7 +86,7 @@ struct view {
     struct mail mail;  /* owned by whoever moved armed from 0 to 1 */
 };
 
-enum { SHARDS = 64, SHARD_BUCKETS = 2048 };
+enum { SHARDS = 64, SHARD_BUCKETS = STORE_BUCKETS / SHARDS };
 
 struct shard {
     alignas(64) pthread_mutex_t lock;

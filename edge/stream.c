@@ -15,7 +15,8 @@ enum { KEY_MAX = 1 + STREAM_NAME_MAX + 1 + PATH_MAX_BYTES };
 struct rep {
     char name[REP_NAME_MAX];
     uint64_t first, latest;
-    bool any;          /* something was announced */
+    bool any; /* something was announced */
+    uint64_t touched_us;
     struct gobj *open; /* (home) being appended to; a reference */
 };
 
@@ -46,6 +47,7 @@ struct stream {
     bool live;
     uint64_t segment_us;
     unsigned held;
+    uint64_t touched_us; /* by whoever watches, on any loop */
     struct rep rep[STREAM_REPS_MAX];
     unsigned n_reps;
 };
@@ -126,6 +128,17 @@ static struct stream_shard *lock_stream(struct stream *st)
 
 /* --- any loop --- */
 
+bool stream_is_live_here(struct store *s, const char *name, size_t name_len)
+{
+    uint64_t hash = store_hash(s, name, name_len);
+    struct stream_shard *sh = lock(s, hash);
+    const struct stream *st = find_locked(sh, hash, name, name_len);
+    bool live = st != NULL && st->live && st->source == STREAM_HERE;
+
+    unlock(sh);
+    return live;
+}
+
 unsigned stream_home(const struct store *s, const char *name, size_t name_len)
 {
     return store_home(s, store_hash(s, name, name_len));
@@ -179,6 +192,7 @@ struct stream_answer stream_where(struct store *s, const char *name, size_t name
     if (st != NULL) {
         a.where = where_in(st, session, rep, rep_len, number);
         a.source = st->source;
+        a.segment_us = st->segment_us;
         a.hold_us = st->segment_us < STREAM_HOLD_MAX_US / 3 * 2
                         ? st->segment_us + st->segment_us / 2
                         : STREAM_HOLD_MAX_US;
@@ -208,6 +222,21 @@ void stream_hold_return(struct store *s, const char *name, size_t name_len)
 
     if (st != NULL && st->held > 0)
         st->held--;
+    unlock(sh);
+}
+
+void stream_touch(struct store *s, const char *name, size_t name_len, const char *rep,
+                  size_t rep_len, uint64_t now_us)
+{
+    uint64_t hash = store_hash(s, name, name_len);
+    struct stream_shard *sh = lock(s, hash);
+    struct stream *st = find_locked(sh, hash, name, name_len);
+
+    if (st != NULL)
+        st->touched_us = now_us;
+    for (unsigned i = 0; st != NULL && i < st->n_reps; i++)
+        if (strlen(st->rep[i].name) == rep_len && memcmp(st->rep[i].name, rep, rep_len) == 0)
+            st->rep[i].touched_us = now_us;
     unlock(sh);
 }
 
@@ -422,7 +451,8 @@ enum st stream_begin(struct loop *l, const char *name, const char *session, uint
         end_session(l, st);
         release_session_named(l, st);
     }
-    freshen_docs(st, UINT64_MAX);
+    /* of another session: until the first manifest of this one comes, and not for ever */
+    freshen_docs(st, again ? UINT64_MAX : loop_now(l) + segment_us / 2);
     sh = lock_stream(st);
     st->source = source;
     st->segment_us = segment_us;
@@ -495,6 +525,26 @@ enum st stream_announce(struct loop *l, struct stream *st, const char *rep, uint
     return ST_OK;
 }
 
+enum st stream_window(struct loop *l, struct stream *st, const char *rep, uint64_t first,
+                      uint64_t latest)
+{
+    enum st res = first <= latest ? stream_announce(l, st, rep, latest) : ST_EPROTO;
+    struct rep *r;
+
+    if (res != ST_OK)
+        return res;
+    r = rep_of(st, rep);
+    if (first < r->first && r->latest - first < STREAM_SPAN_MAX) {
+        struct stream_shard *sh = lock_stream(st);
+
+        r->first = first;
+        unlock(sh);
+    } else {
+        stream_expire(l, st, rep, first);
+    }
+    return ST_OK;
+}
+
 enum st stream_open(struct loop *l, struct stream *st, const char *rep, uint64_t n,
                     const struct gobj_head *head)
 {
@@ -532,6 +582,17 @@ enum st stream_append(struct loop *l, struct stream *st, const char *rep, const 
     if (res == ST_OK)
         store_notify(r->open);
     return res;
+}
+
+bool stream_is_open(const struct stream *st, const char *rep, uint64_t *n, uint64_t *bytes)
+{
+    const struct rep *r = find_rep(st, rep, strlen(rep));
+
+    if (r == NULL || r->open == NULL)
+        return false;
+    *n = r->latest;
+    *bytes = gobj_now(r->open).published;
+    return true;
 }
 
 enum st stream_close(struct loop *l, struct stream *st, const char *rep)
@@ -637,6 +698,35 @@ enum st stream_object(struct loop *l, struct stream *st, const char *path,
     if (len < 0 || len >= (int)sizeof full)
         return ST_ELIMIT;
     return put_named(l, st, full, GOBJ_MEDIA, head, p, n);
+}
+
+struct gobj *stream_newest(const struct stream *st, const char *name)
+{
+    for (unsigned i = 0; i < st->n_named; i++)
+        if (strcmp(st->named[i]->path, name) == 0)
+            return gobj_ref(st->named[i]->ring[st->named[i]->newest]);
+    return NULL;
+}
+
+enum stream_source stream_source(const struct stream *st) { return st->source; }
+
+uint64_t stream_touched(struct stream *st)
+{
+    struct stream_shard *sh = lock_stream(st);
+    uint64_t at = st->touched_us;
+
+    unlock(sh);
+    return at;
+}
+
+uint64_t stream_rep_touched(struct stream *st, const char *rep)
+{
+    struct stream_shard *sh = lock_stream(st);
+    const struct rep *r = find_rep(st, rep, strlen(rep));
+    uint64_t at = r != NULL ? r->touched_us : 0;
+
+    unlock(sh);
+    return at;
 }
 
 void stream_expire(struct loop *l, struct stream *st, const char *rep, uint64_t first)

@@ -36,6 +36,7 @@ enum {
 #define STREAM_NUMBER_MAX ((UINT64_C(1) << 53) - 1) /* what JSON carries exactly */
 
 struct loop;
+struct gobj;
 struct gobj_head;
 struct store;
 struct stream;
@@ -57,8 +58,9 @@ enum stream_where {
 struct stream_answer {
     enum stream_where where;
     enum stream_source source;
-    unsigned home;    /* loop index */
-    uint64_t hold_us; /* STREAM_NEXT: how long at most, 1.5 segments but STREAM_HOLD_MAX_US */
+    unsigned home;       /* loop index */
+    uint64_t hold_us;    /* STREAM_NEXT: how long at most, 1.5 segments but STREAM_HOLD_MAX_US */
+    uint64_t segment_us; /* 0: not known */
 };
 
 /* Any loop. name is APP/STREAM, session NULL for documents. */
@@ -68,8 +70,14 @@ struct stream_answer stream_where(struct store *s, const char *name, size_t name
 /* Requests held for one stream, on all loops; false: that would be over max. */
 bool stream_hold_take(struct store *s, const char *name, size_t name_len, unsigned max);
 void stream_hold_return(struct store *s, const char *name, size_t name_len);
+/* It is on the air, and its segments are made in this process. */
+bool stream_is_live_here(struct store *s, const char *name, size_t name_len);
 unsigned stream_home(const struct store *s, const char *name, size_t name_len);
 size_t stream_count(struct store *s);
+
+/* Somebody watches it, this rendition (n 0: only a document). Any loop; not for every hit. */
+void stream_touch(struct store *s, const char *name, size_t name_len, const char *rep,
+                  size_t rep_len, uint64_t now_us);
 
 /* --- the verbs --- */
 struct stream *stream_ref(struct stream *st);
@@ -79,11 +87,16 @@ MUST_USE enum st stream_begin(struct loop *l, const char *name, const char *sess
                               uint64_t segment_us, enum stream_source source, struct stream **out);
 /* Segment n of rep will exist: its object is EXPECTED before anybody is told its name. */
 MUST_USE enum st stream_announce(struct loop *l, struct stream *st, const char *rep, uint64_t n);
+/* What an upstream has of rep by now: first..latest, of which the last is announced. */
+MUST_USE enum st stream_window(struct loop *l, struct stream *st, const char *rep, uint64_t first,
+                               uint64_t latest);
 /* STREAM_HERE: the bytes. n was announced; open makes it STREAMING. */
 MUST_USE enum st stream_open(struct loop *l, struct stream *st, const char *rep, uint64_t n,
                              const struct gobj_head *head);
 MUST_USE enum st stream_append(struct loop *l, struct stream *st, const char *rep, const void *p,
                                size_t n);
+/* What is being appended to: its number and how long it is by now. */
+bool stream_is_open(const struct stream *st, const char *rep, uint64_t *n, uint64_t *bytes);
 MUST_USE enum st stream_close(struct loop *l, struct stream *st, const char *rep);
 /* A whole object of the session: init segments. path is relative to /APP/STREAM/SESSION/. */
 MUST_USE enum st stream_object(struct loop *l, struct stream *st, const char *path,
@@ -92,6 +105,12 @@ MUST_USE enum st stream_object(struct loop *l, struct stream *st, const char *pa
  * STREAM_DOC_RING stay in memory for whoever is to be told what changed. */
 MUST_USE enum st stream_doc(struct loop *l, struct stream *st, const char *name,
                             const struct gobj_head *head, const void *p, size_t n);
+/* The newest version that was put; +1, NULL: none. */
+struct gobj *stream_newest(const struct stream *st, const char *name);
+enum stream_source stream_source(const struct stream *st);
+/* When it was touched last, by anybody or for one rendition; 0: never. */
+uint64_t stream_touched(struct stream *st);
+uint64_t stream_rep_touched(struct stream *st, const char *rep);
 /* Numbers of rep below first are gone. */
 void stream_expire(struct loop *l, struct stream *st, const char *rep, uint64_t first);
 /* Nobody tells us any more: what was announced and is not here is forgotten, its waiters fetch;

@@ -356,9 +356,7 @@ static enum target_kind kind_of(struct target *t)
         return TARGET_TIER;
     if (!name_is_reserved(t->app))
         return app_kind(seg, n, t);
-    if (t->token.p != NULL)
-        return TARGET_RESERVED;
-    if (n == 1 && slice_eq(t->app, SLICE("time")))
+    if (n == 1 && t->token.p == NULL && slice_eq(t->app, SLICE("time")))
         return TARGET_TIME;
     if (n == 3 && slice_eq(t->app, SLICE("watch")) && name_is_valid(seg[1]) &&
         !name_is_reserved(seg[1]) && name_is_valid(seg[2])) {

@@ -28,7 +28,7 @@
     X(ROOT, "/")                                                                        \
     X(STAR, "* (OPTIONS)")                                                              \
     X(TIME, "/time")                                                                    \
-    X(WATCH, "/watch/APP/STREAM: app, stream")                                          \
+    X(WATCH, "[/p/TOKEN]/watch/APP/STREAM: app, stream")                                \
     X(RESERVED, "under another reserved word: never an app")                            \
     X(TIER, "/_...: between our machines, players get 404")                             \
     X(MANIFEST, "/APP/STREAM[/SESSION]/manifest.mpd: app, stream, session")             \

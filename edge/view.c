@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "edge/store_int.h"
 
 enum { VIEW_MAGIC = 0x71e30b5d };
@@ -35,6 +36,14 @@ void view_hit(struct view *v)
 
     if (h < 3) /* saturates, so the steady state writes nothing */
         atomic_store_explicit(&v->hits, (unsigned char)(h + 1), memory_order_relaxed);
+}
+
+bool view_touch(struct view *v, uint64_t now_us)
+{
+    if (v->touched_us != 0 && now_us - v->touched_us < SEC_US)
+        return false;
+    v->touched_us = now_us;
+    return true;
 }
 
 /* --- the loop's table --- */

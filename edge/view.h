@@ -48,6 +48,8 @@ struct gobj *view_gobj(const struct view *v);
 struct own *view_own(struct view *v);
 struct view_render *view_render(struct view *v);
 void view_hit(struct view *v); /* tell the eviction that it was wanted */
+/* True at its first use and then once a second: the moment to tell others that it is in use. */
+bool view_touch(struct view *v, uint64_t now_us);
 
 /* Parks w until the object is no longer as `seen` (from gobj_now()) or is unlinked. It registers,
  * then looks again: false, and not parked, when it has changed already, or when it is dead and

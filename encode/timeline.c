@@ -15,30 +15,12 @@
 
 enum { TIMELINE_MAGIC = 0x71e11e5a };
 enum {
-    TICKS_PER_MS = INIT_VIDEO_TIMESCALE / 1000,
     CTS_MS_MAX = 10 * 1000,
     FRAME_GUESS = 40 * TICKS_PER_MS, /* when there was only one */
-    REGULAR_AFTER = 3,               /* equal GOPs */
-    AUDIO_OVER = 2 * 1024,           /* samples that may reach over the end of a Period */
     EIGHTHS = 8,
-    KEEP_BYTES = 256 * 1024, /* of the chunk's buffer between chunks */
 };
 
 const char *const tl_rep_name[TL_REPS] = { "v0", "a0" };
-
-static int64_t div_floor(int64_t a, int64_t b)
-{
-    return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-
-static int64_t div_round(int64_t a, int64_t b) { return div_floor(a + b / 2, b); }
-
-static int64_t div_ceil(int64_t a, int64_t b) { return div_floor(a + b - 1, b); }
-
-int64_t tl_period_pto(const struct tl_period *p, enum tl_rep rep)
-{
-    return div_round(p->start_ms * p->init[rep]->timescale, 1000);
-}
 
 /* Which cell of `ms` the time is in, `rel` ticks after the first cell began; `early` eighths of a
  * cell sooner. */
@@ -46,13 +28,13 @@ static int64_t cell_of(int64_t rel, int64_t ms, int64_t timescale, int early)
 {
     int64_t cell = ms * timescale;
 
-    return div_floor(rel * EIGHTHS * 1000 + early * cell, EIGHTHS * cell);
+    return tl_div_floor(rel * EIGHTHS * 1000 + early * cell, EIGHTHS * cell);
 }
 
 /* Where a cell begins, in ticks after the first one. */
 static int64_t cell_begin(int64_t cell, int64_t ms, int64_t timescale, int early)
 {
-    return div_ceil((cell * EIGHTHS - early) * ms * timescale, EIGHTHS * 1000);
+    return tl_div_ceil((cell * EIGHTHS - early) * ms * timescale, EIGHTHS * 1000);
 }
 
 static int64_t timescale_of(const struct timeline *tl, const struct track *tr)
@@ -83,31 +65,25 @@ static int64_t chunk_cell(const struct timeline *tl, const struct track *tr, int
 
 static void announce(struct timeline *tl)
 {
+    tl_move_period(tl);
     tl->announced = true;
+    tl->period.said_tag = tl->tag;
     tl->conf.k = tl->period.k + 1;
     tl->counts.periods++;
     tl->ops->period(tl->ctx, &tl->period);
-}
-
-static void empty_chunk(struct track *tr)
-{
-    tr->count = 0;
-    if (tr->media.room > KEEP_BYTES)
-        buf_fini(&tr->media);
-    else
-        buf_reset(&tr->media);
 }
 
 /* The chunk at hand goes out. */
 static void flush(struct timeline *tl, struct track *tr, uint64_t next_tag)
 {
     const struct init *init = tl->period.init[tr->rep];
-    struct tl_chunk c = { .rep = tr->rep, .n = tr->n, .next_tag = next_tag };
+    struct tl_chunk c = { .rep = tr->rep, .next_tag = next_tag };
 
     if (tr->count == 0)
         return;
     if (!tl->announced)
-        announce(tl);
+        announce(tl); /* it may move all that is looked at below */
+    c.n = tr->n;
     c.cmaf = (struct cmaf_chunk){ .track = init->track,
                                   .first = !tr->opened,
                                   .tfdt = tr->t,
@@ -127,8 +103,8 @@ static void flush(struct timeline *tl, struct track *tr, uint64_t next_tag)
     tr->end = tr->t + c.d;
     c.state = tl_state_text(tl, tr, tr->end, next_tag);
     tl->ops->chunk(tl->ctx, &c);
-    tl->counts.media_ms = div_floor(tr->end * 1000, init->timescale);
-    empty_chunk(tr);
+    tl->counts.media_ms = tl_div_floor(tr->end * 1000, init->timescale);
+    tl_empty_chunk(tr);
 }
 
 static void close_segment(struct timeline *tl, struct track *tr)
@@ -143,31 +119,6 @@ static void close_segment(struct timeline *tl, struct track *tr)
 
 /* --- Periods --- */
 
-void tl_track_begin(struct timeline *tl, struct track *tr)
-{
-    empty_chunk(tr);
-    tr->started = false;
-    tr->in_segment = false;
-    tr->opened = false;
-    tr->n = tl->period.number - 1;
-    tr->sequence = 0;
-    tr->end = 0;
-    tr->promised = 0;
-    tr->dur = 0;
-    tr->idr_t = TL_NONE;
-    tr->since_t = TL_NONE;
-    tr->gop = 0;
-    tr->equal = 0;
-    tr->ahead = false;
-}
-
-int64_t tl_end_ms(enum tl_rep rep, bool has_video, int64_t end, int64_t timescale)
-{
-    if (rep == TL_AUDIO && has_video)
-        end -= end > AUDIO_OVER ? AUDIO_OVER : end;
-    return div_ceil(end * 1000, timescale);
-}
-
 static void leave_period(struct timeline *tl)
 {
     bool has_video = tl->period.init[TL_VIDEO] != NULL;
@@ -176,7 +127,7 @@ static void leave_period(struct timeline *tl)
         struct track *tr = &tl->track[i];
 
         close_segment(tl, tr);
-        empty_chunk(tr);
+        tl_empty_chunk(tr);
         tr->started = false;
         if (tl->announced && tr->n >= tl->conf.number)
             tl->conf.number = tr->n + 1;
@@ -191,7 +142,6 @@ static void leave_period(struct timeline *tl)
         init_unref(&tl->period.init[i]);
     tl->running = false;
     tl->announced = false;
-    tl->skip_gop = false;
     tl->idr_ms = TL_NONE;
     tl->audio_since_ms = TL_NONE;
 }
@@ -211,61 +161,6 @@ static void finish_period(struct timeline *tl, int64_t next_t)
     }
     flush(tl, a, a->last_tag + 1);
     leave_period(tl);
-}
-
-static bool audio_present(const struct timeline *tl, int64_t ms)
-{
-    const struct track *a = &tl->track[TL_AUDIO];
-
-    return a->latest != NULL && ms - a->last_ms <= TL_AUDIO_GONE_MS;
-}
-
-static bool same(const struct init *a, const struct init *b)
-{
-    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a->hash, b->hash) == 0);
-}
-
-static void begin_period(struct timeline *tl, const struct tl_frame *f, bool video)
-{
-    int64_t first_ms = f->ms + (video ? f->cts_ms : 0), by_time;
-    struct tl_period *p = &tl->period;
-
-    p->k = tl->conf.k;
-    p->off_ms = tl->off_ms;
-    p->start_ms = first_ms + p->off_ms;
-    if (p->start_ms < tl->conf.earliest_ms) {
-        p->off_ms += tl->conf.earliest_ms - p->start_ms;
-        p->start_ms = tl->conf.earliest_ms;
-    }
-    by_time = p->start_ms / tl->conf.segment_ms + 2 * p->k;
-    p->number = by_time > tl->conf.number ? by_time : tl->conf.number;
-    p->first_tag = f->tag;
-    if (video)
-        p->init[TL_VIDEO] = init_ref(tl->track[TL_VIDEO].latest);
-    if (!video || audio_present(tl, f->ms))
-        p->init[TL_AUDIO] = init_ref(tl->track[TL_AUDIO].latest);
-    tl->running = true;
-    tl->announced = false;
-    for (int i = 0; i < TL_REPS; i++)
-        tl_track_begin(tl, &tl->track[i]);
-}
-
-/* At an IDR: is a new Period due because of what is being sent? */
-static bool tracks_changed(const struct timeline *tl, int64_t ms)
-{
-    const struct track *t = tl->track;
-    const struct init *audio = audio_present(tl, ms) ? t[TL_AUDIO].latest : NULL;
-
-    return !same(t[TL_VIDEO].latest, tl->period.init[TL_VIDEO]) ||
-           !same(audio, tl->period.init[TL_AUDIO]);
-}
-
-/* How much later than the Period says the media comes by now; 0 while nothing may be done. */
-static int64_t drift_ms(const struct timeline *tl, int64_t ms)
-{
-    if (ms + tl->period.off_ms - tl->period.start_ms < TL_DRIFT_EVERY_MS)
-        return 0;
-    return tl->off_ms - tl->period.off_ms;
 }
 
 /* --- resume, checked with the first frame --- */
@@ -302,12 +197,28 @@ static void settle_resume(struct timeline *tl, uint64_t tag)
 /* The duration that the segment which begins at t will have, if the GOPs stay as they are. */
 static int64_t promise(const struct timeline *tl, const struct track *v, int64_t t)
 {
-    int64_t span;
+    int64_t left = next_segment_t(tl, v, t) - t, span;
 
     if (v->equal < REGULAR_AFTER)
-        return 0;
+        return v->trusted ? tl_div_ceil(left, v->gop) * v->gop : 0;
     span = v->idr_t - v->since_t; /* of all the equal ones: their mean is exact */
-    return div_round(div_ceil((next_segment_t(tl, v, t) - t) * v->equal, span) * span, v->equal);
+    return tl_div_round(tl_div_ceil(left * v->equal, span) * span, v->equal);
+}
+
+static void change_promise(struct timeline *tl, struct track *v, int64_t d)
+{
+    v->promised = d;
+    if (v->opened)
+        tl->ops->open(tl->ctx, v->rep, v->n, v->segment_t, d);
+}
+
+/* An IDR inside a segment whose duration was promised before the first GOP was known. */
+static void promise_anew(struct timeline *tl, struct track *v, int64_t t)
+{
+    int64_t d = t - v->segment_t + promise(tl, v, t);
+
+    if (v->promised > 0 && v->trusted && v->equal < REGULAR_AFTER && d > v->promised)
+        change_promise(tl, v, d);
 }
 
 static void take_idr(struct timeline *tl, struct track *v, const struct tl_frame *f, int64_t t)
@@ -319,6 +230,7 @@ static void take_idr(struct timeline *tl, struct track *v, const struct tl_frame
         int64_t gop = t - v->idr_t;
 
         if (v->equal == 0 || llabs(gop * v->equal - (v->idr_t - v->since_t)) > half * v->equal) {
+            v->trusted = v->trusted && v->equal == 0;
             v->equal = 0;
             v->since_t = v->idr_t;
         }
@@ -330,8 +242,10 @@ static void take_idr(struct timeline *tl, struct track *v, const struct tl_frame
         v->gop = gop;
     }
     v->idr_t = t;
-    if (v->in_segment)
+    if (v->in_segment) {
+        promise_anew(tl, v, t);
         return;
+    }
     v->in_segment = true;
     v->n++;
     v->segment_t = t;
@@ -346,9 +260,7 @@ static void promise_more(struct timeline *tl, struct track *v, int64_t t)
 
     if (v->promised == 0 || over < half)
         return;
-    v->promised += v->gop * (over / v->gop + 1);
-    if (v->opened)
-        tl->ops->open(tl->ctx, v->rep, v->n, v->segment_t, v->promised);
+    change_promise(tl, v, v->promised + v->gop * (over / v->gop + 1));
 }
 
 static enum st take_sample(struct track *tr, const struct tl_frame *f, struct cmaf_sample s,
@@ -384,18 +296,20 @@ static enum st take_video(struct timeline *tl, struct track *v, const struct tl_
         t);
 }
 
-/* What ends before a frame at t. */
-static void cut_video(struct timeline *tl, struct track *v, const struct tl_frame *f, int64_t t)
+/* What ends before a frame at t. Returns where that is now: an announcement moves the Period. */
+static int64_t cut_video(struct timeline *tl, struct track *v, const struct tl_frame *f, int64_t t)
 {
+    int64_t off_ms = tl->period.off_ms;
     bool segment = f->sync && segment_cell(tl, v, t) != segment_cell(tl, v, v->segment_t);
 
     if (v->count > 0)
         v->samples[v->count - 1].duration = (uint32_t)(t - v->dts);
-    if (segment || chunk_cell(tl, v, t) != v->cell || v->count == TL_CHUNK_SAMPLES_MAX ||
-        f->n > TL_CHUNK_BYTES_MAX - v->media.len)
+    if (segment || (chunk_cell(tl, v, t) != v->cell && !tl_held_back(tl, f)) ||
+        v->count == TL_CHUNK_SAMPLES_MAX || f->n > TL_CHUNK_BYTES_MAX - v->media.len)
         flush(tl, v, f->tag);
     if (segment)
         close_segment(tl, v);
+    return t + (tl->period.off_ms - off_ms) * TICKS_PER_MS;
 }
 
 /* Is it time to give up waiting for an IDR? */
@@ -415,11 +329,11 @@ static enum st drop(struct timeline *tl)
 static enum st begin_video(struct timeline *tl, struct track *v, const struct tl_frame *f)
 {
     if (!tl->running) {
-        if (!f->sync || v->latest == NULL || tl->skip_gop) {
-            tl->skip_gop = tl->skip_gop && !f->sync;
+        if (!f->sync || v->latest == NULL)
             return v->latest != NULL && waited(tl, f->ms) ? ST_ELIMIT : drop(tl);
-        }
-        begin_period(tl, f, true);
+        tl->idr_ms = f->ms;
+        if (!tl_begin_period(tl, f, true))
+            return drop(tl);
     } else if (f->tag != tl->period.first_tag || !f->sync) {
         return waited(tl, f->ms) ? ST_ELIMIT : drop(tl); /* resumed, and not there yet */
     }
@@ -430,16 +344,17 @@ static enum st begin_video(struct timeline *tl, struct track *v, const struct tl
 /* An IDR in a running Period: OK to go on, MORE when the Period has ended before it. */
 static enum st change_period(struct timeline *tl, const struct tl_frame *f, int64_t t)
 {
-    int64_t drift = drift_ms(tl, f->ms);
+    int64_t drift = tl_drift_ms(tl, f->ms);
     bool lead = tl->track[TL_VIDEO].gop > 0 && -drift * TICKS_PER_MS > tl->track[TL_VIDEO].gop;
 
-    if (!tracks_changed(tl, f->ms) && drift <= TL_DRIFT_MS && !lead)
+    if (!tl->announced &&
+        tl_held_back(tl, f)) { /* nobody has heard of it, and this is nearer to what is live */
+        leave_period(tl);
+        return ST_MORE;
+    }
+    if (!tl_tracks_changed(tl, f->ms) && drift <= TL_DRIFT_MS && !lead)
         return ST_OK;
     finish_period(tl, t);
-    if (lead) {
-        tl->skip_gop = true;
-        tl->idr_ms = f->ms;
-    }
     return ST_MORE;
 }
 
@@ -451,6 +366,7 @@ enum st timeline_video(struct timeline *tl, const struct tl_frame *in)
 
     OBJ_CHECK(tl, TIMELINE_MAGIC);
     CHECK(f.n <= TL_CHUNK_BYTES_MAX && llabs(f.ms) <= INT64_C(1) << TL_MS_BITS);
+    tl->tag = f.tag;
     if (tl->resumed)
         settle_resume(tl, f.tag);
     if (f.tag < v->next_tag)
@@ -479,10 +395,9 @@ enum st timeline_video(struct timeline *tl, const struct tl_frame *in)
         return begin_video(tl, v, &f);
     if (!f.sync && waited(tl, f.ms))
         return ST_ELIMIT;
-    if (!same(v->latest, tl->period.init[TL_VIDEO]))
+    if (!tl_same_init(v->latest, tl->period.init[TL_VIDEO]))
         return drop(tl); /* made for another configuration: useless before its IDR */
-    cut_video(tl, v, &f, t);
-    return take_video(tl, v, &f, t);
+    return take_video(tl, v, &f, cut_video(tl, v, &f, t));
 }
 
 /* --- audio --- */
@@ -490,31 +405,33 @@ enum st timeline_video(struct timeline *tl, const struct tl_frame *in)
 /* The time of a frame in samples, as its milliseconds say. */
 static int64_t audio_t(const struct timeline *tl, int64_t ms)
 {
-    return div_round((ms + tl->period.off_ms) * tl->period.init[TL_AUDIO]->timescale, 1000);
+    return tl_div_round((ms + tl->period.off_ms) * tl->period.init[TL_AUDIO]->timescale, 1000);
 }
 
 static bool begin_audio_only(struct timeline *tl, const struct tl_frame *f)
 {
     if (tl->audio_since_ms == TL_NONE)
         tl->audio_since_ms = f->ms;
-    if (tl->track[TL_VIDEO].latest != NULL || f->ms - tl->audio_since_ms < TL_AUDIO_ONLY_MS)
-        return false;
-    begin_period(tl, f, false);
-    return true;
+    return tl->track[TL_VIDEO].latest == NULL && f->ms - tl->audio_since_ms >= TL_AUDIO_ONLY_MS &&
+           tl_begin_period(tl, f, false);
 }
 
-/* Without video any frame may begin a Period. */
-static void change_audio_only(struct timeline *tl, const struct tl_frame *f)
+/* Without video any frame may begin a Period. False: not this one. */
+static bool change_audio_only(struct timeline *tl, const struct tl_frame *f)
 {
     const struct track *a = &tl->track[TL_AUDIO];
     int64_t off = a->started ? audio_t(tl, f->ms) - a->next : 0;
     int64_t second = timescale_of(tl, a);
 
-    if (same(a->latest, tl->period.init[TL_AUDIO]) && drift_ms(tl, f->ms) <= TL_DRIFT_MS &&
-        off <= TL_JUMP_MS / 1000 * second && off >= -TL_BACKSTEP_MS / 1000 * second)
-        return;
-    finish_period(tl, TL_NONE);
-    begin_period(tl, f, false);
+    if (tl_same_init(a->latest, tl->period.init[TL_AUDIO]) &&
+        tl_drift_ms(tl, f->ms) <= TL_DRIFT_MS && off <= TL_JUMP_MS / 1000 * second &&
+        off >= -TL_BACKSTEP_MS / 1000 * second && (tl->announced || !tl_held_back(tl, f)))
+        return true;
+    if (tl->announced)
+        finish_period(tl, TL_NONE);
+    else
+        leave_period(tl);
+    return tl_begin_period(tl, f, false);
 }
 
 /* Where the counter and the clock part. False: this frame is not to be had. */
@@ -537,7 +454,7 @@ static bool time_audio(struct timeline *tl, struct track *a, const struct tl_fra
         return false;
     if (off * 1000 > TL_AUDIO_OFF_MS * rate) {
         flush(tl, a, f->tag);
-        a->next = t;
+        a->next = audio_t(tl, f->ms);
         tl->counts.repaired++;
     }
     return true;
@@ -550,7 +467,7 @@ static void begin_audio_segment(struct timeline *tl, struct track *a)
     a->in_segment = true;
     a->n++;
     a->segment_t = a->next;
-    a->promised = div_ceil(next_segment_t(tl, a, a->next) - a->next, frame) * frame;
+    a->promised = tl_div_ceil(next_segment_t(tl, a, a->next) - a->next, frame) * frame;
 }
 
 static enum st take_audio(struct timeline *tl, struct track *a, const struct tl_frame *f)
@@ -559,8 +476,8 @@ static enum st take_audio(struct timeline *tl, struct track *a, const struct tl_
     int64_t cell;
     enum st st;
 
-    if (a->in_segment &&
-        segment_cell(tl, a, a->next) != segment_cell(tl, a, a->segment_t)) { /* a gap */
+    if (a->in_segment && segment_cell(tl, a, a->next) != segment_cell(tl, a, a->segment_t) &&
+        !tl_held_back(tl, f)) { /* a gap, or it was held back */
         flush(tl, a, f->tag);
         close_segment(tl, a);
     }
@@ -571,6 +488,8 @@ static enum st take_audio(struct timeline *tl, struct track *a, const struct tl_
     if (st != ST_OK)
         return st;
     a->next += frame;
+    if (tl_held_back(tl, f) && a->count < TL_CHUNK_SAMPLES_MAX)
+        return ST_OK;
     if (segment_cell(tl, a, a->next) != segment_cell(tl, a, a->segment_t)) {
         flush(tl, a, f->tag + 1);
         close_segment(tl, a);
@@ -586,6 +505,7 @@ enum st timeline_audio(struct timeline *tl, const struct tl_frame *f)
 
     OBJ_CHECK(tl, TIMELINE_MAGIC);
     CHECK(f->n <= TL_CHUNK_BYTES_MAX && llabs(f->ms) <= INT64_C(1) << TL_MS_BITS);
+    tl->tag = f->tag;
     if (tl->resumed)
         settle_resume(tl, f->tag);
     if (f->tag < a->next_tag)
@@ -595,11 +515,13 @@ enum st timeline_audio(struct timeline *tl, const struct tl_frame *f)
         return drop(tl);
     if (!tl->running && !begin_audio_only(tl, f))
         return tl->track[TL_VIDEO].latest != NULL && waited(tl, f->ms) ? ST_ELIMIT : drop(tl);
-    if (tl->period.init[TL_VIDEO] == NULL)
-        change_audio_only(tl, f);
-    else if (waited(tl, f->ms))
+    if (tl->period.init[TL_VIDEO] == NULL) {
+        if (!change_audio_only(tl, f))
+            return drop(tl);
+    } else if (waited(tl, f->ms)) {
         return ST_ELIMIT;
-    if (!same(a->latest, tl->period.init[TL_AUDIO]) || f->tag < tl->period.first_tag ||
+    }
+    if (!tl_same_init(a->latest, tl->period.init[TL_AUDIO]) || f->tag < tl->period.first_tag ||
         !time_audio(tl, a, f))
         return drop(tl);
     if (f->n > TL_CHUNK_BYTES_MAX - a->media.len)
@@ -617,7 +539,7 @@ void timeline_config(struct timeline *tl, struct init *init, int64_t ms)
     OBJ_CHECK(tl, TIMELINE_MAGIC);
     if (rep == TL_AUDIO && tr->latest == NULL)
         tr->last_ms = ms; /* present until it fails to come */
-    if (same(tr->latest, init))
+    if (tl_same_init(tr->latest, init))
         return;
     init_unref(&tr->latest);
     tr->latest = init_ref(init);
@@ -629,7 +551,7 @@ void timeline_config(struct timeline *tl, struct init *init, int64_t ms)
 
 void timeline_anchor(struct timeline *tl, int64_t anchor_us)
 {
-    int64_t off_ms = div_round(anchor_us, 1000) - tl->conf.ast_s * 1000;
+    int64_t off_ms = tl_div_round(anchor_us, 1000) - tl->conf.ast_s * 1000;
 
     OBJ_CHECK(tl, TIMELINE_MAGIC);
     if (llabs(off_ms) <= INT64_C(1) << TL_MS_BITS)
@@ -670,6 +592,7 @@ struct timeline *timeline_new(const struct timeline_conf *conf, const struct tim
     tl->audio_since_ms = TL_NONE;
     for (int i = 0; i < TL_REPS; i++) {
         tl->track[i].rep = (enum tl_rep)i;
+        tl->track[i].trusted = true;
         buf_init(&tl->track[i].media, TL_CHUNK_BYTES_MAX);
     }
     return tl;

@@ -12,6 +12,13 @@
  *           Audio: a sample counter, set anew when it is more than 100 ms off.
  *           A Period is announced with its first chunk: what configuration has come by then is in
  *           it. An OPEN goes right before the first chunk of a segment, so none is ever empty.
+ *           Until it is announced a Period can be moved. While media come faster than time goes (a
+ *           publisher who begins with what it has kept; the anchor falls by it) nothing is said,
+ *           and each IDR begins the Period anew; then it stands where the anchor is by then. A
+ *           Period that would begin before the last one ended waits for the IDR that does not.
+ *           A duration is promised from the first segment on: GOPs are taken to be as in the Period
+ *           before, else as long as a segment, until two that follow each other differ; then only
+ *           after three equal ones.
  * Resume    a state says `next`: the first tag that its rendition has not used up. The stream goes
  *           on from the lowest of them. A rendition of the Period without a chunk needs the tags
  *           from the Period's first_tag on.
@@ -47,6 +54,7 @@ enum {
     TL_AUDIO_OFF_MS = 100,         /* what the sample counter may be off */
     TL_AUDIO_GONE_MS = 5 * 1000,   /* so long without audio: a Period without it */
     TL_AUDIO_ONLY_MS = 2 * 1000,   /* so long without a video configuration: only audio */
+    TL_HURRY_MS = 500,             /* so much media at a time show that a hurry is over */
     TL_DRIFT_MS = 100,             /* a lag that a new Period corrects, */
     TL_DRIFT_EVERY_MS = 60 * 1000, /* and how often that may be */
     TL_MS_BITS = 40,               /* session times and anchors stay below 2^40 ms of AST */
@@ -75,7 +83,9 @@ struct tl_period {
     int64_t start_ms;
     int64_t off_ms; /* AST time minus session time */
     uint64_t first_tag;
+    uint64_t said_tag;          /* with which it was announced: nothing is cut before it */
     int64_t number;             /* of the first segment of each rendition */
+    int64_t gop;                /* ticks, as it is taken to be; 0: it cannot be known */
     struct init *init[TL_REPS]; /* NULL: not in this Period */
 };
 /* presentationTimeOffset: the Period's start in ticks. */

@@ -1,4 +1,4 @@
-/* encode/timeline_int.h - what timeline.c and timeline_state.c share
+/* encode/timeline_int.h - what timeline.c, timeline_period.c and timeline_state.c share
  *
  * Thread    as encode/timeline.h.
  */
@@ -15,6 +15,8 @@ enum {
     TL_EQUAL_MAX = 4096,
     TL_TIMESCALE_MIN = 1000,
     TL_TIMESCALE_MAX = 96000,
+    TICKS_PER_MS = INIT_VIDEO_TIMESCALE / 1000,
+    REGULAR_AFTER = 3, /* equal GOPs */
 };
 
 /* One rendition. */
@@ -46,6 +48,7 @@ struct track {
     int64_t dts; /* of the last frame taken */
     int64_t dur; /* of the one before it; 0: not known */
     int64_t idr_t, gop;
+    bool trusted;    /* no two GOPs of this Period that follow each other differ */
     int64_t equal;   /* GOPs in a row that were alike, */
     int64_t since_t; /* and when the first of them began */
 
@@ -60,11 +63,13 @@ struct timeline {
     struct timeline_conf conf;
     const struct timeline_ops *ops;
     void *ctx;
-    int64_t off_ms; /* of the anchor in force */
-    bool running;   /* in a Period, else waiting for a frame to begin one */
-    bool announced; /* and it has been said */
-    bool skip_gop;  /* waiting: the publisher leads by a GOP, and this is it */
-    bool resumed;   /* not yet known whether the input fits the states */
+    int64_t off_ms;            /* of the anchor in force */
+    uint64_t tag;              /* of the frame at hand */
+    bool running;              /* in a Period, else waiting for a frame to begin one */
+    bool announced;            /* and it has been said */
+    bool hurried;              /* not announced, and media come faster than time goes, */
+    int64_t look_ms, look_off; /* at the last look: session time and anchor */
+    bool resumed;              /* not yet known whether the input fits the states */
     char resume_hash[TL_REPS][INIT_HASH_TEXT];
     int64_t idr_ms;         /* session time of the last IDR, or when the wait began; TL_NONE */
     int64_t audio_since_ms; /* of the first audio in this wait; TL_NONE */
@@ -77,10 +82,32 @@ struct timeline {
 /* The state of a rendition after a chunk that ends at `end`, as JSON in tl->text. */
 const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t end,
                           uint64_t next_tag);
+/* --- timeline_period.c --- */
+
 /* Where the next Period may begin, as far as this rendition is concerned: not before this one has
  * ended. Sound may reach over the edge of a Period with pictures a little; players cut it there. */
 int64_t tl_end_ms(enum tl_rep rep, bool has_video, int64_t end, int64_t timescale);
+/* A Period from this frame on. False: it would begin before the last one ended. */
+bool tl_begin_period(struct timeline *tl, const struct tl_frame *f, bool video);
 /* Puts a rendition at the beginning of the Period. */
 void tl_track_begin(struct timeline *tl, struct track *tr);
+void tl_empty_chunk(struct track *tr);
+/* The Period is not to be announced yet, so nothing can go out that would end before this frame. */
+bool tl_held_back(struct timeline *tl, const struct tl_frame *f);
+/* To where the Period is by the anchor in force, with all that has been taken. */
+void tl_move_period(struct timeline *tl);
+bool tl_same_init(const struct init *a, const struct init *b);
+bool tl_audio_present(const struct timeline *tl, int64_t ms);
+/* At an IDR: is a new Period due because of what is being sent? */
+bool tl_tracks_changed(const struct timeline *tl, int64_t ms);
+/* How much later than the Period says the media comes by now; 0 while nothing may be done. */
+int64_t tl_drift_ms(const struct timeline *tl, int64_t ms);
+
+static inline int64_t tl_div_floor(int64_t a, int64_t b)
+{
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
+static inline int64_t tl_div_round(int64_t a, int64_t b) { return tl_div_floor(a + b / 2, b); }
+static inline int64_t tl_div_ceil(int64_t a, int64_t b) { return tl_div_floor(a + b - 1, b); }
 
 #endif

@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "encode/timeline_int.h"
 
-enum { STATE_VERSION = 1 };
+enum { STATE_VERSION = 2 };
 
 static const char *hash_of(const struct timeline *tl, enum tl_rep rep)
 {
@@ -22,14 +22,15 @@ const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t e
 {
     const struct tl_period *p = &tl->period;
     size_t size = sizeof tl->text, at;
-    int n = snprintf(tl->text, size,
-                     "{\"v\":%d,\"next\":%" PRIu64 ",\"k\":%" PRId64 ",\"start\":%" PRId64
-                     ",\"off\":%" PRId64 ",\"tag\":%" PRIu64 ",\"num\":%" PRId64
-                     ",\"v0\":\"%s\",\"a0\":\"%s\",\"ts\":%" PRIu32 ",\"n\":%" PRId64
-                     ",\"t\":%" PRId64 ",\"end\":%" PRId64 ",\"seq\":%" PRIu32,
-                     STATE_VERSION, next_tag, p->k, p->start_ms, p->off_ms, p->first_tag, p->number,
-                     hash_of(tl, TL_VIDEO), hash_of(tl, TL_AUDIO), p->init[tr->rep]->timescale,
-                     tr->n, tr->segment_t, end, tr->sequence);
+    int n =
+        snprintf(tl->text, size,
+                 "{\"v\":%d,\"next\":%" PRIu64 ",\"k\":%" PRId64 ",\"start\":%" PRId64
+                 ",\"off\":%" PRId64 ",\"tag\":%" PRIu64 ",\"num\":%" PRId64 ",\"said\":%" PRIu64
+                 ",\"pgop\":%" PRId64 ",\"v0\":\"%s\",\"a0\":\"%s\",\"ts\":%" PRIu32
+                 ",\"n\":%" PRId64 ",\"t\":%" PRId64 ",\"end\":%" PRId64 ",\"seq\":%" PRIu32,
+                 STATE_VERSION, next_tag, p->k, p->start_ms, p->off_ms, p->first_tag, p->number,
+                 p->said_tag, p->gop, hash_of(tl, TL_VIDEO), hash_of(tl, TL_AUDIO),
+                 p->init[tr->rep]->timescale, tr->n, tr->segment_t, end, tr->sequence);
 
     CHECK(n > 0 && (size_t)n < size);
     at = (size_t)n;
@@ -37,9 +38,9 @@ const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t e
         n = snprintf(tl->text + at, size - at,
                      ",\"d\":%" PRId64 ",\"dts\":%" PRId64 ",\"dur\":%" PRId64 ",\"shift\":%" PRId64
                      ",\"idr\":%" PRId64 ",\"gop\":%" PRId64 ",\"eq\":%" PRId64
-                     ",\"since\":%" PRId64 "}",
+                     ",\"since\":%" PRId64 ",\"trust\":%d}",
                      tr->promised, tr->dts, tr->dur, tr->shift, tr->idr_t, tr->gop, tr->equal,
-                     tr->equal > 0 ? tr->since_t : 0);
+                     tr->equal > 0 ? tr->since_t : 0, tr->trusted);
     else
         n = snprintf(tl->text + at, size - at, ",\"pos\":%" PRId64 "}", tr->next);
     CHECK(n > 0 && (size_t)n < size - at);
@@ -49,9 +50,10 @@ const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t e
 /* A state as it was read, with every number in its range. */
 struct state {
     bool there;
-    json_int_t next, k, start, off, tag, num, ts, n, t, end, seq;
+    json_int_t next, k, start, off, tag, num, said, pgop, ts, n, t, end, seq;
     const char *hash[TL_REPS];
     json_int_t d, dts, dur, shift, idr, gop, eq, since;
+    int trust;
     json_int_t pos;
 };
 
@@ -62,7 +64,8 @@ static bool sane(const struct state *s, enum tl_rep rep)
 {
     bool period = below(s->k, TL_NUMBER_BITS) && below(s->start, TL_MS_BITS + 1) &&
                   below(llabs(s->off), TL_MS_BITS + 1) && below(s->tag, TL_NUMBER_BITS) &&
-                  below(s->num, TL_NUMBER_BITS) && s->hash[rep][0] != 0;
+                  below(s->num, TL_NUMBER_BITS) && below(s->pgop, TL_NUMBER_BITS) &&
+                  below(s->said, TL_NUMBER_BITS) && s->hash[rep][0] != 0;
     bool segment = below(s->next, TL_NUMBER_BITS) && below(s->n, TL_NUMBER_BITS) &&
                    s->ts >= TL_TIMESCALE_MIN && s->ts <= TL_TIMESCALE_MAX &&
                    below(s->t, TL_NUMBER_BITS) && below(s->end, TL_NUMBER_BITS) && s->end >= s->t &&
@@ -74,7 +77,7 @@ static bool sane(const struct state *s, enum tl_rep rep)
 
     /* A GOP that never was must not be counted with. */
     return period && segment && video && below(s->pos, TL_NUMBER_BITS) &&
-           (s->d == 0 || s->gop > 0) && (s->eq == 0 || s->since < s->idr);
+           ((s->d == 0 && s->trust == 0) || s->gop > 0) && (s->eq == 0 || s->since < s->idr);
 }
 
 static bool hash_ok(const char *h)
@@ -92,14 +95,16 @@ static enum st read_state(const json_t *o, enum tl_rep rep, struct state *s)
     *s = (struct state){ .there = false };
     if (in == NULL)
         return ST_OK;
-    if (json_unpack(in, "{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "v", &version,
-                    "next", &s->next, "k", &s->k, "start", &s->start, "off", &s->off, "tag",
-                    &s->tag, "num", &s->num, "v0", &s->hash[TL_VIDEO], "a0", &s->hash[TL_AUDIO],
-                    "ts", &s->ts, "n", &s->n, "t", &s->t, "end", &s->end, "seq", &s->seq) != 0)
+    if (json_unpack(in, "{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "v",
+                    &version, "next", &s->next, "k", &s->k, "start", &s->start, "off", &s->off,
+                    "tag", &s->tag, "num", &s->num, "said", &s->said, "pgop", &s->pgop, "v0",
+                    &s->hash[TL_VIDEO], "a0", &s->hash[TL_AUDIO], "ts", &s->ts, "n", &s->n, "t",
+                    &s->t, "end", &s->end, "seq", &s->seq) != 0)
         return ST_EPROTO;
-    if (rep == TL_VIDEO && json_unpack(in, "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "d", &s->d, "dts",
-                                       &s->dts, "dur", &s->dur, "shift", &s->shift, "idr", &s->idr,
-                                       "gop", &s->gop, "eq", &s->eq, "since", &s->since) != 0)
+    if (rep == TL_VIDEO &&
+        json_unpack(in, "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:i}", "d", &s->d, "dts", &s->dts, "dur",
+                    &s->dur, "shift", &s->shift, "idr", &s->idr, "gop", &s->gop, "eq", &s->eq,
+                    "since", &s->since, "trust", &s->trust) != 0)
         return ST_EPROTO;
     if (rep == TL_AUDIO && json_unpack(in, "{s:I}", "pos", &s->pos) != 0)
         return ST_EPROTO;
@@ -125,6 +130,7 @@ static void restore_track(struct track *tr, const struct state *s)
     tr->shift = s->shift;
     tr->idr_t = s->idr;
     tr->gop = s->gop;
+    tr->trusted = s->trust != 0;
     tr->equal = s->eq;
     tr->since_t = s->since;
     tr->next = s->pos;
@@ -133,7 +139,8 @@ static void restore_track(struct track *tr, const struct state *s)
 static bool same_period(const struct state *a, const struct state *b)
 {
     return a->start == b->start && a->off == b->off && a->tag == b->tag && a->num == b->num &&
-           strcmp(a->hash[0], b->hash[0]) == 0 && strcmp(a->hash[1], b->hash[1]) == 0;
+           a->pgop == b->pgop && a->said == b->said && strcmp(a->hash[0], b->hash[0]) == 0 &&
+           strcmp(a->hash[1], b->hash[1]) == 0;
 }
 
 /* Whatever comes next must come after what is known to have been said. */
@@ -170,7 +177,9 @@ enum st timeline_resume(struct timeline *tl, const json_t *states)
                                      .start_ms = newest->start,
                                      .off_ms = newest->off,
                                      .first_tag = (uint64_t)newest->tag,
-                                     .number = newest->num };
+                                     .number = newest->num,
+                                     .said_tag = (uint64_t)newest->said,
+                                     .gop = newest->pgop };
     for (int i = 0; i < TL_REPS; i++) {
         struct track *tr = &tl->track[i];
 

@@ -1,25 +1,10 @@
 #include "ingest/auth.h"
 
-#include <ctype.h>
 #include <inttypes.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "core/check.h"
-
-enum { KEYS_MAGIC = 0x0a074e75, PARTS_MAX = 3, MESSAGE_MAX = 8 + 2 * AUTH_NAME_MAX + 2 + 24 };
-
-struct auth_keys {
-    int magic;
-    atomic_int refs;
-    size_t n;
-    struct auth_key key[];
-};
+enum { PARTS_MAX = 3 };
 
 struct text {
     const uint8_t *p;
@@ -167,48 +152,6 @@ static bool named(const struct text *t, const char *name)
     return t->n == strlen(name) && memcmp(t->p, name, t->n) == 0;
 }
 
-/* Decimal without leading zeros, so that there is one way to write what was signed. */
-static bool parse_exp(const char *s, uint64_t *out)
-{
-    uint64_t v = 0;
-
-    if (s[0] == '\0' || strlen(s) > 18 || (s[0] == '0' && s[1] != '\0'))
-        return false;
-    for (; *s != '\0'; s++) {
-        if (*s < '0' || *s > '9')
-            return false;
-        v = v * 10 + (uint64_t)(*s - '0');
-    }
-    *out = v;
-    return true;
-}
-
-static bool good_kid(const char *kid)
-{
-    size_t n = strlen(kid);
-
-    if (n == 0 || n > AUTH_KID_MAX)
-        return false;
-    for (; *kid != '\0'; kid++)
-        if (!(*kid >= 'a' && *kid <= 'z') && !(*kid >= '0' && *kid <= '9'))
-            return false;
-    return true;
-}
-
-static bool parse_sig(const char *s, uint8_t sig[AUTH_SIG_BYTES])
-{
-    if (strlen(s) != (size_t)2 * AUTH_SIG_BYTES)
-        return false;
-    for (size_t i = 0; i < AUTH_SIG_BYTES; i++) {
-        int high = hex_digit((uint8_t)s[2 * i]), low = hex_digit((uint8_t)s[2 * i + 1]);
-
-        if (high < 0 || low < 0)
-            return false;
-        sig[i] = (uint8_t)(high * 16 + low);
-    }
-    return true;
-}
-
 static enum auth_why one_param(struct query *q, struct text param, struct auth_target *t)
 {
     char value[2 * AUTH_SIG_BYTES + 1];
@@ -227,14 +170,14 @@ static enum auth_why one_param(struct query *q, struct text param, struct auth_t
         return AUTH_QUERY;
     if (named(&name, "exp")) {
         q->exp = true;
-        return parse_exp(value, &t->exp_s) ? AUTH_OK : AUTH_QUERY;
+        return auth_exp_parse(value, &t->exp_s) ? AUTH_OK : AUTH_QUERY;
     }
     if (named(&name, "sig")) {
         q->sig = true;
-        return parse_sig(value, t->sig) ? AUTH_OK : AUTH_QUERY;
+        return auth_sig_parse(value, t->sig) ? AUTH_OK : AUTH_QUERY;
     }
     q->kid = true;
-    if (!good_kid(value))
+    if (!auth_kid_is_good(value))
         return AUTH_QUERY;
     (void)snprintf(t->kid, sizeof t->kid, "%.*s", AUTH_KID_MAX, value);
     return AUTH_OK;
@@ -309,86 +252,12 @@ enum auth_why auth_parse(const uint8_t *app, size_t app_n, const uint8_t *key, s
     return why;
 }
 
-/* --- keys --- */
-
-enum st auth_key_parse(const char *kid, const char *hex, struct auth_key *out)
-{
-    size_t len = strlen(hex);
-
-    *out = (struct auth_key){ .n = 0 };
-    while (len > 0 && isspace((unsigned char)hex[len - 1]))
-        len--;
-    for (; len > 0 && isspace((unsigned char)*hex); hex++)
-        len--;
-    if (!good_kid(kid) || len % 2 != 0 || len / 2 < AUTH_KEY_MIN || len / 2 > AUTH_KEY_MAX)
-        return ST_ECONF;
-    for (size_t i = 0; i < len; i += 2) {
-        int high = hex_digit((uint8_t)hex[i]), low = hex_digit((uint8_t)hex[i + 1]);
-
-        if (high < 0 || low < 0)
-            return ST_ECONF;
-        out->bytes[out->n++] = (uint8_t)(high * 16 + low);
-    }
-    (void)snprintf(out->kid, sizeof out->kid, "%.*s", AUTH_KID_MAX, kid);
-    return ST_OK;
-}
-
-struct auth_keys *auth_keys_new(const struct auth_key *keys, size_t n)
-{
-    struct auth_keys *k = calloc(1, sizeof *k + n * sizeof *keys);
-
-    if (k == NULL)
-        return NULL;
-    OBJ_INIT(k, KEYS_MAGIC);
-    atomic_init(&k->refs, 1);
-    k->n = n;
-    if (n > 0)
-        memcpy(k->key, keys, n * sizeof *keys);
-    return k;
-}
-
-struct auth_keys *auth_keys_ref(struct auth_keys *k)
-{
-    OBJ_CHECK(k, KEYS_MAGIC);
-    (void)atomic_fetch_add_explicit(&k->refs, 1, memory_order_relaxed);
-    return k;
-}
-
-void auth_keys_unref(struct auth_keys **kp)
-{
-    struct auth_keys *k = *kp;
-
-    *kp = NULL;
-    if (k == NULL)
-        return;
-    OBJ_CHECK(k, KEYS_MAGIC);
-    if (atomic_fetch_sub_explicit(&k->refs, 1, memory_order_acq_rel) > 1)
-        return;
-    OPENSSL_cleanse(k->key, k->n * sizeof k->key[0]);
-    OBJ_FINI(k, KEYS_MAGIC);
-    free(k);
-}
-
 /* --- signatures --- */
-
-static bool signature(const struct auth_key *key, const char *app, const char *stream,
-                      uint64_t exp_s, uint8_t sig[AUTH_SIG_BYTES])
-{
-    char message[MESSAGE_MAX];
-    unsigned len = 0;
-    int n = snprintf(message, sizeof message, "publish\n%s/%s\n%" PRIu64, app, stream, exp_s);
-
-    CHECK(n > 0 && (size_t)n < sizeof message);
-    return HMAC(EVP_sha256(), key->bytes, (int)key->n, (const unsigned char *)message, (size_t)n,
-                sig, &len) != NULL &&
-           len == AUTH_SIG_BYTES;
-}
 
 enum auth_why auth_check(const struct auth_policy *policy, const struct auth_keys *keys,
                          const struct auth_target *t, bool local, uint64_t now_s)
 {
-    uint8_t want[AUTH_SIG_BYTES];
-    const struct auth_key *key = NULL;
+    const struct auth_key *key;
 
     if (policy->mode == AUTH_NOBODY)
         return AUTH_APP;
@@ -396,13 +265,9 @@ enum auth_why auth_check(const struct auth_policy *policy, const struct auth_key
         return AUTH_OK;
     if (!t->is_signed)
         return AUTH_UNSIGNED;
-    for (size_t i = 0; keys != NULL && i < keys->n; i++)
-        if (strcmp(keys->key[i].kid, t->kid) == 0)
-            key = &keys->key[i];
-    if (key == NULL)
+    if ((key = auth_keys_find(keys, t->kid)) == NULL)
         return AUTH_KID;
-    if (!signature(key, t->app, t->stream, t->exp_s, want) ||
-        CRYPTO_memcmp(want, t->sig, sizeof want) != 0)
+    if (!auth_key_verify(key, "publish", t->app, t->stream, t->exp_s, t->sig))
         return AUTH_SIGNATURE;
     if (t->exp_s == 0)
         return policy->permanent ? AUTH_OK : AUTH_PERMANENT;
@@ -412,16 +277,12 @@ enum auth_why auth_check(const struct auth_policy *policy, const struct auth_key
 enum st auth_sign(const struct auth_key *key, const char *app, const char *stream, uint64_t exp_s,
                   char *out, size_t cap)
 {
-    uint8_t sig[AUTH_SIG_BYTES];
     char hex[2 * AUTH_SIG_BYTES + 1];
+    enum st st = auth_key_sign(key, "publish", app, stream, exp_s, hex);
     int n;
 
-    if (strlen(app) > AUTH_NAME_MAX || strlen(stream) > AUTH_NAME_MAX)
-        return ST_ELIMIT;
-    if (!signature(key, app, stream, exp_s, sig))
-        return ST_ENOMEM;
-    for (size_t i = 0; i < sizeof sig; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", sig[i]);
+    if (st != ST_OK)
+        return st;
     n = snprintf(out, cap, "exp=%" PRIu64 "&kid=%s&sig=%s", exp_s, key->kid, hex);
     return n > 0 && (size_t)n < cap ? ST_OK : ST_ELIMIT;
 }

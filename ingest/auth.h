@@ -6,9 +6,9 @@
  *           digit). app/inst with key: APP is the first part; deeper is refused.
  * Spec      sig = HMAC-SHA256(key, "publish\nAPP/STREAM\nEXP"), in hexadecimal.
  * Units     exp: seconds since 1970, 0: for ever.
- * Owner     auth_keys counts references; the rest are values.
- * Thread    any; keys are never written after auth_keys_new().
- * Errors    enum auth_why: what goes to logs and counters. auth_key_parse: ECONF.
+ * Owner     values.
+ * Thread    any.
+ * Errors    enum auth_why: what goes to logs and counters.
  * Tests     tests/unit/test_auth.c, tests/fuzz/fuzz_auth.c
  */
 #ifndef INGEST_AUTH_H
@@ -18,16 +18,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/auth_key.h"
 #include "core/status.h"
 
 enum {
-    AUTH_NAME_MAX = 64,
-    AUTH_KID_MAX = 16,
     AUTH_TEXT_MAX = 1024, /* application or key, with its query */
     AUTH_PARAMS_MAX = 16,
-    AUTH_KEY_MIN = 16, /* bytes of a key */
-    AUTH_KEY_MAX = 64,
-    AUTH_SIG_BYTES = 32,
 };
 
 /*  name, what a log says */
@@ -67,20 +63,6 @@ enum auth_why auth_parse(const uint8_t *app, size_t app_n, const uint8_t *key, s
                          struct auth_target *out);
 /* The application alone, at connect: its name is filled in, or empty when there is none yet. */
 enum auth_why auth_parse_app(const uint8_t *app, size_t n, char name[AUTH_NAME_MAX + 1]);
-
-struct auth_key {
-    char kid[AUTH_KID_MAX + 1];
-    uint8_t bytes[AUTH_KEY_MAX];
-    size_t n;
-};
-
-/* hex: with white space around it, as in a file. */
-MUST_USE enum st auth_key_parse(const char *kid, const char *hex, struct auth_key *out);
-
-struct auth_keys;
-struct auth_keys *auth_keys_new(const struct auth_key *keys, size_t n); /* NULL: out of memory */
-struct auth_keys *auth_keys_ref(struct auth_keys *k);
-void auth_keys_unref(struct auth_keys **kp);
 
 enum auth_mode { AUTH_NOBODY, AUTH_OPEN, AUTH_LOCAL, AUTH_SIGNED };
 

@@ -426,10 +426,7 @@ static void on_timer(struct loop *l, struct timer *t)
 
 static const struct conf_app *app_of(const struct ingest_conn *c, const char *name)
 {
-    for (size_t i = 0; i < c->conf->apps_n; i++)
-        if (strcmp(c->conf->apps[i].name, name) == 0)
-            return &c->conf->apps[i];
-    return NULL;
+    return conf_app(c->conf, name, strlen(name));
 }
 
 static bool is_local(const struct addr *a)

@@ -31,6 +31,7 @@ struct pen {
     int64_t end_us;     /* of the newest listed segment */
     int64_t longest_us; /* the longest listed segment, at least the target duration */
     bool chunked;       /* the newest segments were promised */
+    bool whole;         /* pictures in progress are not: nothing in progress is listed */
     const struct model_period *newest; /* of those shown; NULL: there is nothing to show */
     const struct model_period *last;   /* shown before the one in hand; NULL: it is the first */
 };
@@ -51,7 +52,19 @@ static bool hidden(const struct pen *w, const struct model_rep *r)
 {
     const struct model_segment *s = r->segments.n > 0 ? model_segment(r, r->segments.n - 1) : NULL;
 
-    return s != NULL && s->open && early_us(w, r, s) == 0;
+    return s != NULL && s->open && (w->whole || early_us(w, r, s) == 0);
+}
+
+/* Is the picture in progress one that cannot be asked for yet? Sound alone would run ahead of it:
+ * dash.js may stop for good where a Period begins so, and FFmpeg loses the order of its packets. */
+static bool pictures_wait(const struct pen *w)
+{
+    const struct model_period *p = model_current(w->m);
+
+    for (unsigned i = 0; p != NULL && i < p->n_reps; i++)
+        if (p->rep[i].video && hidden(w, &p->rep[i]))
+            return true;
+    return false;
 }
 
 static int64_t end_us(const struct model_rep *r, size_t i)
@@ -476,6 +489,7 @@ enum st mpd_write(struct buf *b, const struct model *m, const struct mpd_opts *o
 
     CHECK(o->publish_us >= 0 && o->publish_us / SECOND_US <= INT64_C(1) << 34);
     CHECK(o->window_us >= 0);
+    w.whole = pictures_wait(&w);
     survey(&w);
     if (w.newest == NULL)
         return w.live ? ST_MORE : ST_ENOENT;

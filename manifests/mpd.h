@@ -1,7 +1,8 @@
 /* manifests/mpd.h - the DASH manifest of a presentation
  *
  * Purpose   writes the MPD that the model describes: SegmentTemplate with SegmentTimeline and
- *           $Number$, the segment in progress listed while its duration is promised, a Period per
+ *           $Number$, the segments in progress listed while the duration of pictures is promised
+ *           (sound never runs ahead of them by a segment that pictures do not have), a Period per
  *           publisher, type="static" once the broadcast has ended. A function of its arguments:
  *           the same model and options give the same bytes on any machine.
  *           A Period comes into the document when each of its renditions has something to list (or

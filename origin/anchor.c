@@ -5,7 +5,8 @@
 #include "core/check.h"
 
 #define SECOND_US INT64_C(1000000)
-enum { SETTLE_S = 2, FALL_US = 50 * 1000, LATE_US = 500 * 1000 };
+#define STALE_US (2 * SECOND_US) /* players are so far behind */
+enum { LATE_US = 500 * 1000 };
 
 void anchor_init(struct anchor *a) { memset(a, 0, sizeof *a); }
 
@@ -14,11 +15,7 @@ void anchor_add(struct anchor *a, int64_t arrival_us, int64_t media_ms)
     int64_t second = arrival_us / SECOND_US, offset = arrival_us - media_ms * 1000;
     int i = (int)(second % ANCHOR_CELLS);
 
-    if (!a->any || offset < a->fell_to - FALL_US) {
-        a->any = true;
-        a->fell_us = arrival_us;
-        a->fell_to = offset;
-    }
+    a->any = true;
     if (a->cell_s[i] != second) {
         a->cell_s[i] = second;
         a->cell_min[i] = offset;
@@ -27,15 +24,11 @@ void anchor_add(struct anchor *a, int64_t arrival_us, int64_t media_ms)
     }
 }
 
-bool anchor_settled(const struct anchor *a, int64_t now_us)
-{
-    return a->any && now_us - a->fell_us >= SETTLE_S * SECOND_US;
-}
-
-static int64_t measured_us(const struct anchor *a, int64_t now_us)
+int64_t anchor_us(const struct anchor *a, int64_t now_us)
 {
     int64_t now_s = now_us / SECOND_US, least = INT64_MAX, newest_s = INT64_MIN, newest = 0;
 
+    CHECK(a->any);
     for (int i = 0; i < ANCHOR_CELLS; i++) {
         if (a->cell_s[i] == 0)
             continue;
@@ -49,27 +42,31 @@ static int64_t measured_us(const struct anchor *a, int64_t now_us)
     return least != INT64_MAX ? least : newest; /* silence: the last that was known */
 }
 
-int64_t anchor_us(const struct anchor *a, int64_t now_us)
+void anchor_pause(struct anchor *a, int64_t now_us)
 {
-    CHECK(a->any);
-    int64_t measured = measured_us(a, now_us);
-
-    return a->holds && a->held < measured ? a->held : measured;
+    a->known = anchor_us(a, now_us);
+    a->back = true;
+    a->looks = false;
 }
 
-void anchor_hold(struct anchor *a, int64_t now_us)
+enum anchor_verdict anchor_judge(struct anchor *a, int64_t arrival_us, int64_t media_ms)
 {
-    int64_t held = anchor_us(a, now_us);
+    int64_t lag = arrival_us - media_ms * 1000 - a->known;
 
-    anchor_init(a);
-    a->held = held;
-    a->holds = true;
-}
-
-bool anchor_let_go(struct anchor *a, int64_t now_us)
-{
-    if (!a->holds || !anchor_settled(a, now_us))
-        return false;
-    a->holds = false;
-    return anchor_us(a, now_us) - a->held > LATE_US;
+    if (!a->back)
+        return ANCHOR_GOOD;
+    if (lag <= LATE_US) {
+        a->back = false;
+        return ANCHOR_GOOD;
+    }
+    if (!a->looks || arrival_us - a->look_us >= SECOND_US) {
+        if (a->looks && a->look_lag - lag < SECOND_US / 2) {
+            anchor_init(a);
+            return ANCHOR_ANEW;
+        }
+        a->looks = true;
+        a->look_us = arrival_us;
+        a->look_lag = lag;
+    }
+    return lag > STALE_US ? ANCHOR_STALE : ANCHOR_GOOD;
 }

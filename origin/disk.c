@@ -1,5 +1,6 @@
 #include "origin/disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -68,6 +69,15 @@ static int sync_parent(const char *path)
     return bad;
 }
 
+/* fd, or a path. */
+static int set_time(int fd, const char *path, int64_t time_s)
+{
+    const struct timespec both[2] = { { .tv_sec = time_s }, { .tv_sec = time_s } };
+
+    return (path != NULL ? utimensat(AT_FDCWD, path, both, 0) : futimens(fd, both)) == 0 ? 0
+                                                                                         : errno;
+}
+
 static int replace_file(const struct disk_job *job)
 {
     char *aside;
@@ -79,6 +89,8 @@ static int replace_file(const struct disk_job *job)
         return ENOMEM;
     fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bad = fd < 0 ? errno : write_all(fd, job->bytes, job->n);
+    if (bad == 0)
+        bad = set_time(fd, NULL, job->time_s);
     if (fd >= 0 && close(fd) != 0 && bad == 0)
         bad = errno;
     if (bad == 0 && rename(aside, job->path) != 0)
@@ -91,22 +103,97 @@ static int replace_file(const struct disk_job *job)
     return bad;
 }
 
+static int read_file(struct disk_job *job)
+{
+    int fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), bad = 0;
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0)
+        return errno;
+    if (fstat(fd, &st) != 0)
+        bad = errno;
+    else if (!S_ISREG(st.st_mode) || st.st_size > DISK_READ_MAX)
+        bad = EFBIG;
+    else if ((job->bytes = calloc(1, DISK_READ_MAX + 1)) == NULL)
+        bad = ENOMEM;
+    else if ((n = read(fd, job->bytes, DISK_READ_MAX)) < 0)
+        bad = errno;
+    else
+        job->n = (size_t)n;
+    job->time_s = bad == 0 ? st.st_mtime : 0;
+    (void)close(fd);
+    return bad;
+}
+
+/* Folders that have become empty go too. */
+static size_t sweep(const char *dir, int64_t before_s, int depth)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    size_t left = 0;
+
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        struct stat st;
+        char *path;
+
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (asprintf(&path, "%s/%s", dir, e->d_name) < 0)
+            break;
+        if (lstat(path, &st) != 0) {
+            left++;
+        } else if (S_ISDIR(st.st_mode)) {
+            if (depth < DISK_DEPTH_MAX)
+                left += sweep(path, before_s, depth + 1);
+            (void)rmdir(path);
+        } else if (st.st_mtime >= before_s || unlink(path) != 0) {
+            left++;
+        }
+        free(path);
+    }
+    if (d != NULL)
+        (void)closedir(d);
+    return left;
+}
+
+static int work_on(struct disk_job *job)
+{
+    switch (job->what) {
+    case DISK_WRITE:
+        return replace_file(job);
+    case DISK_READ:
+        return read_file(job);
+    case DISK_TOUCH:
+        return set_time(-1, job->path, job->time_s);
+    case DISK_REMOVE:
+        return unlink(job->path) == 0 ? 0 : errno;
+    case DISK_SWEEP:
+        job->n = sweep(job->path, job->time_s, 0);
+        return 0;
+    }
+    return EINVAL;
+}
+
 static void answer(struct disk_job *job, int bad)
 {
+    if (bad != 0 || job->what != DISK_READ) {
+        free(job->bytes);
+        job->bytes = NULL;
+    }
     free(job->path);
-    free(job->bytes);
     job->path = NULL;
-    job->bytes = NULL;
     job->sys_err = bad;
-    job->st = bad == 0 ? ST_OK : ST_EIO;
+    job->st = bad == 0 ? ST_OK : bad == ENOENT ? ST_ENOENT : ST_EIO;
     mailbox_post(&job->loop->mailbox, &job->mail);
 }
 
+/* By the next one for the same path, when both write. */
 static bool superseded(const struct disk_job *job)
 {
     for (const struct disk_job *later = job->next; later != NULL; later = later->next)
         if (strcmp(later->path, job->path) == 0)
-            return true;
+            return job->what == DISK_WRITE && later->what == DISK_WRITE;
     return false;
 }
 
@@ -125,7 +212,7 @@ static void do_batch(struct disk_job *list)
             waiting = job;
             continue;
         }
-        int bad = replace_file(job);
+        int bad = work_on(job);
         for (struct disk_job **p = &waiting; *p != NULL;) {
             struct disk_job *w = *p;
 
@@ -201,23 +288,13 @@ void disk_free(struct disk **dp)
     free(d);
 }
 
-enum st disk_write(struct disk *d, struct disk_job *job, const char *path, const void *bytes,
-                   size_t n)
+static enum st ask(struct disk *d, struct disk_job *job, enum disk_what what, const char *path)
 {
     CHECK(job->path == NULL && job->loop != NULL && job->mail.deliver != NULL);
-    job->path = strdup(path);
-    job->bytes = malloc(n + 1);
-    if (job->path == NULL || job->bytes == NULL) {
-        free(job->path);
-        free(job->bytes);
-        job->path = NULL;
-        job->bytes = NULL;
-        return ST_ENOMEM;
-    }
-    if (n > 0)
-        memcpy(job->bytes, bytes, n);
-    job->n = n;
+    job->what = what;
     job->next = NULL;
+    if ((job->path = strdup(path)) == NULL)
+        return ST_ENOMEM;
     (void)pthread_mutex_lock(&d->lock);
     CHECK(!d->stop);
     *d->lastp = job;
@@ -225,4 +302,43 @@ enum st disk_write(struct disk *d, struct disk_job *job, const char *path, const
     (void)pthread_cond_signal(&d->work);
     (void)pthread_mutex_unlock(&d->lock);
     return ST_OK;
+}
+
+enum st disk_write(struct disk *d, struct disk_job *job, const char *path, const void *bytes,
+                   size_t n)
+{
+    enum st st;
+
+    if ((job->bytes = malloc(n + 1)) == NULL)
+        return ST_ENOMEM;
+    if (n > 0)
+        memcpy(job->bytes, bytes, n);
+    job->n = n;
+    if ((st = ask(d, job, DISK_WRITE, path)) != ST_OK) {
+        free(job->bytes);
+        job->bytes = NULL;
+    }
+    return st;
+}
+
+enum st disk_read(struct disk *d, struct disk_job *job, const char *path)
+{
+    job->bytes = NULL;
+    job->n = 0;
+    return ask(d, job, DISK_READ, path);
+}
+
+enum st disk_touch(struct disk *d, struct disk_job *job, const char *path)
+{
+    return ask(d, job, DISK_TOUCH, path);
+}
+
+enum st disk_remove(struct disk *d, struct disk_job *job, const char *path)
+{
+    return ask(d, job, DISK_REMOVE, path);
+}
+
+enum st disk_sweep(struct disk *d, struct disk_job *job, const char *dir)
+{
+    return ask(d, job, DISK_SWEEP, dir);
 }

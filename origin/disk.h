@@ -1,19 +1,21 @@
-/* origin/disk.h - small files written by a thread, so that no loop waits for a disk
+/* origin/disk.h - small files handled by a thread, so that no loop waits for a disk
  *
  * Purpose   a file is replaced as a whole (write aside, fsync, rename, fsync of the folder), and a
  *           letter says when it is safe on the disk or why not. Requests for one path are done in
- *           order; of several that wait for the same path only the newest is written, and all
+ *           order; of several writes in a row to the same path only the newest is done, and all
  *           letters of it are answered then.
+ * Units     a file's time is the caller's, in Unix seconds: when what it says was last true.
  * Owner     daemon/ makes it before the loops start and frees it after they have ended; what was
- *           asked for before is written first.
- * Thread    disk_write(): any loop.
- * Errors    disk_write: ENOMEM. In the letter: EIO with errno.
+ *           asked for before is done first.
+ * Thread    disk_*(): any loop.
+ * Errors    ENOMEM. In the letter: EIO with errno; ENOENT: there is no such file.
  * Tests     tests/unit/test_disk.c
  */
 #ifndef ORIGIN_DISK_H
 #define ORIGIN_DISK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/mailbox.h"
 #include "core/status.h"
@@ -24,20 +26,33 @@ struct loop;
 struct disk *disk_new(void);
 void disk_free(struct disk **dp);
 
+enum { DISK_READ_MAX = 4096, DISK_DEPTH_MAX = 4 };
+
+enum disk_what { DISK_WRITE, DISK_READ, DISK_TOUCH, DISK_REMOVE, DISK_SWEEP };
+
 /* Embedded in what waits for it; the caller's again when it is delivered. */
 struct disk_job {
     struct mail mail; /* .deliver is called on `loop` */
     struct loop *loop;
-    enum st st; /* filled in */
+    int64_t time_s; /* of the file: given to write and touch, told by read */
+    enum st st;     /* filled in */
     int sys_err;
+    /* disk.c's */
     struct disk_job *next;
-    char *path; /* disk.c's */
-    void *bytes;
+    enum disk_what what;
+    char *path;
+    char *bytes; /* after a read: its text, n bytes and a NUL, to be freed by the caller */
     size_t n;
 };
 
 /* Copies path and bytes. Missing folders are made. */
 MUST_USE enum st disk_write(struct disk *d, struct disk_job *job, const char *path,
                             const void *bytes, size_t n);
+/* At most DISK_READ_MAX bytes; a longer file is EIO. */
+MUST_USE enum st disk_read(struct disk *d, struct disk_job *job, const char *path);
+MUST_USE enum st disk_touch(struct disk *d, struct disk_job *job, const char *path);
+MUST_USE enum st disk_remove(struct disk *d, struct disk_job *job, const char *path);
+/* Removes every file below the folder whose time is before job->time_s. n: how many are left. */
+MUST_USE enum st disk_sweep(struct disk *d, struct disk_job *job, const char *dir);
 
 #endif

@@ -43,12 +43,24 @@ struct door {
     struct buf burst;
 
     struct session *session; /* home loop; NULL: not or no longer */
+    uint64_t base, tags;     /* home loop: the session's number of our tag 0; how many have come */
+    bool wants_acks;
+    bool left; /* home loop: the publisher has */
+    struct door_claim claim;
+    struct ticket ticket; /* brought along; the session's, once we are told that it is accepted */
+    struct disk_job lookup;
 
     _Atomic uint64_t in_flight; /* bytes of tags on their way */
-    struct mail told;           /* from the home: accepted, or closed */
+    struct mail told;           /* from the home */
     atomic_int told_posted;
-    atomic_int told_what; /* bit 0: accepted; from bit 1: why + 1 */
+    atomic_int told_what;
+    atomic_int told_why; /* 0, or the first why + 1 */
+    /* each only rises, so any mix of old and new is true */
+    _Atomic uint64_t ack_tag, ack_high;
+    _Atomic int64_t ack_k;
 };
+
+enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2 };
 
 const char *door_why_text(enum door_why why)
 {
@@ -84,16 +96,21 @@ static void door_unref(struct door **dp)
 static void told(struct loop *l, struct mail *m)
 {
     struct door *d = CONTAINER_OF(m, struct door, told);
-    int what;
+    int what, why;
 
     (void)l;
     OBJ_CHECK(d, DOOR_MAGIC);
     (void)atomic_exchange_explicit(&d->told_posted, 0, memory_order_acq_rel);
     what = atomic_exchange_explicit(&d->told_what, 0, memory_order_acq_rel);
-    if (d->ops != NULL && (what & 1) != 0)
-        d->ops->accepted(d->ctx);
-    if (d->ops != NULL && what >> 1 != 0)
-        d->ops->closed(d->ctx, (enum door_why)((what >> 1) - 1));
+    why = atomic_exchange_explicit(&d->told_why, 0, memory_order_acq_rel);
+    if (d->ops != NULL && (what & TOLD_ACCEPTED) != 0)
+        d->ops->accepted(d->ctx, &d->ticket);
+    if (d->ops != NULL && d->ops->acked != NULL && (what & TOLD_ACK) != 0)
+        d->ops->acked(d->ctx, atomic_load_explicit(&d->ack_tag, memory_order_relaxed),
+                      atomic_load_explicit(&d->ack_k, memory_order_relaxed),
+                      atomic_load_explicit(&d->ack_high, memory_order_relaxed));
+    if (d->ops != NULL && why != 0)
+        d->ops->closed(d->ctx, (enum door_why)(why - 1));
     door_unref(&d);
 }
 
@@ -106,6 +123,32 @@ static void tell(struct door *d, int what)
     mailbox_post(&door_ref(d)->loop->mailbox, &d->told);
 }
 
+static void tell_why(struct door *d, enum door_why why)
+{
+    int none = 0;
+
+    /* the first reason is the one that counts */
+    (void)atomic_compare_exchange_strong_explicit(&d->told_why, &none, (int)why + 1,
+                                                  memory_order_acq_rel, memory_order_relaxed);
+    tell(d, 0);
+}
+
+void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
+{
+    uint64_t tag = needed > d->base ? needed - d->base : 0;
+
+    if (!d->wants_acks)
+        return;
+    if (tag <= atomic_load_explicit(&d->ack_tag, memory_order_relaxed) &&
+        k <= atomic_load_explicit(&d->ack_k, memory_order_relaxed) &&
+        high <= atomic_load_explicit(&d->ack_high, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&d->ack_tag, tag, memory_order_relaxed);
+    atomic_store_explicit(&d->ack_k, k, memory_order_relaxed);
+    atomic_store_explicit(&d->ack_high, high, memory_order_relaxed);
+    tell(d, TOLD_ACK);
+}
+
 void door_close_by_home(struct door *d, enum door_why why)
 {
     struct door *held = d;
@@ -114,13 +157,13 @@ void door_close_by_home(struct door *d, enum door_why why)
         return;
     d->session->door = NULL;
     d->session = NULL;
-    tell(d, ((int)why + 1) << 1);
+    tell_why(d, why);
     door_unref(&held); /* the session's */
 }
 
 /* --- door to home --- */
 
-static struct session *find_session(struct home_loop *hl, const char *name)
+struct session *home_find(const struct home_loop *hl, const char *name)
 {
     for (struct session *s = hl->first; s != NULL; s = s->next)
         if (strcmp(s->name, name) == 0)
@@ -128,26 +171,48 @@ static struct session *find_session(struct home_loop *hl, const char *name)
     return NULL;
 }
 
-static void arrive(struct home_loop *hl, struct door *d)
+static void let_in(struct home_loop *hl, struct door *d, const struct known *known)
 {
-    struct session *s = find_session(hl, d->name);
+    enum door_why why;
+    struct session *s = claim_session(hl, d->name, &d->claim, known, &why);
 
-    if (s != NULL && s->phase == SESSION_ENDED) { /* over: a new one takes its name */
-        session_free_now(s);
-        s = NULL;
-    }
-    if (s == NULL)
-        s = session_new(hl, d->name);
     if (s == NULL) {
-        tell(d, ((int)DOOR_LIMIT + 1) << 1);
+        tell_why(d, why);
         return;
     }
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_TAKEN); /* the newest wins */
     d->session = s;
     s->door = door_ref(d);
-    session_arrive(s, d);
-    tell(d, 1);
+    d->base = spool_next(&s->spool);
+    session_arrive(s);
+    session_ticket(s, &d->ticket);
+    tell(d, TOLD_ACCEPTED);
+}
+
+static void looked_up(struct loop *l, struct mail *m)
+{
+    struct door *d = CONTAINER_OF(m, struct door, lookup.mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct known known;
+    bool found = known_answer(l, &d->lookup, &known);
+
+    if (hl != NULL && !d->left)
+        let_in(hl, d, found ? &known : NULL);
+    door_unref(&d);
+}
+
+/* A stream that is not here may be one whose home was killed: the disk knows. */
+static void arrive(struct home_loop *hl, struct door *d)
+{
+    if (home_find(hl, d->name) == NULL) {
+        d->lookup.mail.deliver = looked_up;
+        if (known_ask(hl->home, hl->loop, d->name, &d->lookup) == ST_OK) {
+            (void)door_ref(d);
+            return;
+        }
+    }
+    let_in(hl, d, NULL);
 }
 
 static void tags(struct door *d, const struct parcel *p)
@@ -168,6 +233,7 @@ static void tags(struct door *d, const struct parcel *p)
                                         (uint32_t)wire[5] << 8 | wire[6],
                                .body = wire + FLV_TAG_HEAD_BYTES,
                                .n = note.n - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES };
+        d->base = spool_next(&s->spool) - d->tags++; /* moves when one is lost for want of memory */
         session_tag(s, &tag, note.discontinuity, note.arrival_us);
     }
     if (s != NULL && d->session == s)
@@ -179,6 +245,7 @@ static void leave(struct door *d, bool ended)
     struct session *s = d->session;
     struct door *held = d;
 
+    d->left = true;
     if (s == NULL)
         return;
     s->door = NULL;
@@ -234,8 +301,8 @@ static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data,
 
 /* --- the publisher's side --- */
 
-enum st door_open(struct home *h, struct loop *l, const char *name, const struct door_ops *ops,
-                  void *ctx, struct door **out)
+enum st door_open(struct home *h, struct loop *l, const char *name, const struct door_claim *claim,
+                  const struct door_ops *ops, void *ctx, struct door **out)
 {
     struct door *d = calloc(1, sizeof *d);
 
@@ -250,6 +317,14 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     memcpy(d->name, name, strlen(name) + 1);
     d->ops = ops;
     d->ctx = ctx;
+    d->wants_acks = ops->acked != NULL;
+    if (claim != NULL)
+        d->claim = *claim;
+    if (d->claim.ticket != NULL) {
+        CHECK(ticket_good(d->claim.ticket));
+        d->ticket = *d->claim.ticket;
+        d->claim.ticket = &d->ticket;
+    }
     buf_init(&d->burst, FLIGHT_MAX * 2);
     if (!post_parcel(d, PARCEL_ARRIVE, NULL, 0)) {
         door_unref(&d);
@@ -265,7 +340,7 @@ void door_flush(struct door *d)
         return;
     if (d->burst.st != ST_OK || !post_parcel(d, PARCEL_TAGS, d->burst.data, d->burst.len)) {
         /* tags are lost: whatever follows begins something new, and the viewers see a gap */
-        tell(d, ((int)DOOR_LIMIT + 1) << 1);
+        tell_why(d, DOOR_LIMIT);
     }
     buf_reset(&d->burst);
 }
@@ -312,21 +387,41 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
 
     if (h == NULL)
         return NULL;
+    h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
+    if (h->load == NULL) {
+        free(h);
+        return NULL;
+    }
     h->cfg = *cfg;
     h->loops = loops;
     h->n_loops = n_loops;
+    if ((h->hub = hub_new(loops, n_loops)) == NULL)
+        home_free(&h);
     return h;
 }
 
 void home_free(struct home **hp)
 {
-    free(*hp);
+    struct home *h = *hp;
+
     *hp = NULL;
+    if (h == NULL)
+        return;
+    hub_free(&h->hub);
+    free(h->load);
+    free(h);
 }
 
 size_t home_sessions(const struct home *h)
 {
     return atomic_load_explicit(&h->sessions, memory_order_relaxed);
+}
+
+struct hub *home_hub(const struct loop *l)
+{
+    const struct home_loop *hl = l->slot[LOOP_HOME];
+
+    return hl != NULL ? hl->home->hub : NULL;
 }
 
 enum st home_loop_start(struct home *h, struct loop *l)
@@ -342,6 +437,8 @@ enum st home_loop_start(struct home *h, struct loop *l)
     hl->nodes = calloc(h->cfg.n_workers + 1, sizeof *hl->nodes);
     if (hl->links == NULL || hl->nodes == NULL)
         return ST_ENOMEM;
+    if (l->index == 0)
+        known_sweep_start(h, l);
     for (unsigned i = 0; i < h->cfg.n_workers; i++) {
         char name[32];
 
@@ -361,6 +458,8 @@ void home_loop_stop(struct loop *l)
         session_free_now(hl->first);
     for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
         worker_link_free(&hl->links[i]);
+    if (l->index == 0)
+        known_sweep_stop(hl->home, l);
     l->slot[LOOP_HOME] = NULL;           /* what still arrives finds nobody at home */
     CHECK(loop_turn_nowait(l) == ST_OK); /* the buried go */
     free(hl->links);

@@ -4,7 +4,13 @@
  *           loop, is a door to it: its tags travel by letter, a burst at a time. The home keeps one
  *           session per stream (origin/session.h) across reconnects, hands the tags to a worker and
  *           makes objects and manifests of the records that come back.
+ *           What a process that was killed wrote down of its sessions (state_dir/streams) counts
+ *           like a ticket, for reconnect_window after somebody last published.
  * Owner     daemon/: home_new() once, home_loop_start() per loop.
+ * Claims    each accepted door is a claim on the stream with an epoch of its own (origin/ticket.h).
+ *           A door may bring the ticket of an earlier claim: where no session is, one begins that
+ *           goes on from it - same id and start of time, numbers and Periods beyond. A ticket older
+ *           than what is here is refused (FENCED): it belongs to somebody who has been replaced.
  * Thread    door_*: the publisher's loop. home_loop_*: the loop's own.
  * Errors    door_open: ENOMEM. Everything else that goes wrong is told through ops->closed().
  * Tests     tests/e2e/test_live.py
@@ -20,10 +26,12 @@
 #include "core/addr.h"
 #include "core/flv.h"
 #include "core/status.h"
+#include "origin/ticket.h"
 
 struct disk;
 struct door;
 struct home;
+struct hub;
 struct loop;
 struct store;
 
@@ -33,6 +41,9 @@ struct home_cfg {
     const char *state_dir;
     const struct addr_sock *const *workers; /* n of them; live as long as the home */
     unsigned n_workers;
+    /* Any loop: this worker has not said a word since then (monotonic) and is sent frames. */
+    void (*hung)(void *ctx, unsigned worker, uint64_t since_us);
+    void *ctx;
 };
 
 struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops);
@@ -43,6 +54,7 @@ void home_loop_stop(struct loop *l); /* ends every session here, without ceremon
  * tests/e2e/test_box.py. */
 void home_loop_list(struct loop *l, json_t *list);
 size_t home_sessions(const struct home *h);
+struct hub *home_hub(const struct loop *l); /* NULL: this loop has no home (any more) */
 
 /* Why the home closes a door. */
 #define DOOR_WHYS(X)                                        \
@@ -50,6 +62,9 @@ size_t home_sessions(const struct home *h);
     X(NO_WORKER, "no encoder worker takes the stream")      \
     X(REFUSED, "the encoder refuses the stream")            \
     X(LIMIT, "too many streams, or no memory")              \
+    X(FENCED, "somebody newer has claimed the stream")      \
+    X(EXPIRED, "the key has expired")                       \
+    X(BUSY, "somebody else publishes this stream")          \
     X(STOPPING, "the server stops")
 
 enum door_why {
@@ -60,14 +75,30 @@ enum door_why {
 const char *door_why_text(enum door_why why);
 
 struct door_ops {
-    void (*accepted)(void *ctx);                  /* the session is there: publishing may start */
+    /* The session is there: publishing may start. The ticket is borrowed. */
+    void (*accepted)(void *ctx, const struct ticket *t);
+    /* Tags of this door below `tag`, which count from 0, are in segments: no home needs them any
+     * more. With them what the next ticket would say. NULL: no interest. */
+    void (*acked)(void *ctx, uint64_t tag, int64_t k, uint64_t high);
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
 };
 
-/* name is APP/STREAM and valid. ops come on this loop until door_leave(). */
+enum { DOOR_KEY_BYTES = 16 };
+
+/* What a publisher brings along. */
+struct door_claim {
+    const struct ticket *ticket; /* a good one, or NULL */
+    bool has_key;
+    uint8_t key[DOOR_KEY_BYTES]; /* a digest of what it signed in with: kid and sig */
+    bool expired; /* that is good for nothing but the session which was begun with the same */
+};
+
+/* name is APP/STREAM and valid; claim NULL: none of all that. ops come on this loop until
+ * door_leave(). */
 MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
-                           const struct door_ops *ops, void *ctx, struct door **out);
-/* One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
+                           const struct door_claim *claim, const struct door_ops *ops, void *ctx,
+                           struct door **out);
+/* After accepted() only. One audio or video tag, times normalised (session milliseconds of this connection). Sent with the
  * burst; false: the home does not keep up, stop reading until door_may_read(). */
 bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us);
 void door_flush(struct door *d); /* the end of a burst */

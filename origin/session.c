@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -48,9 +49,31 @@ static void mint_id(char id[STREAM_SESSION_LEN + 1])
     id[STREAM_SESSION_LEN] = '\0';
 }
 
-struct session *session_new(struct home_loop *hl, const char *name)
+static void go_on_from(struct session *s, const struct ticket *t)
 {
-    struct spool_limits lim = { .bytes = 64 << 20, .ms = 8000 };
+    memcpy(s->id, t->session, sizeof s->id);
+    s->epoch = t->epoch;
+    s->ast_s = t->ast_s;
+    s->k = t->k + TICKET_K_STEP;
+    s->next_number = t->high;
+}
+
+static void configure(struct session *s, const struct conf *c)
+{
+    const struct conf_app *app = conf_app(c, s->name, strcspn(s->name, "/"));
+    const struct conf_ladder *ladder = conf_ladder(c, app != NULL ? app->ladder : "source");
+    struct spool_limits lim = { .bytes = c->ingest.limits.spool_bytes,
+                                .ms = (uint32_t)(c->ingest.spool_us / MS_US) };
+
+    CHECK(ladder != NULL); /* conf_load() has seen to it */
+    s->window_us = (int64_t)c->origin.window_us;
+    s->chunk_us = (int64_t)c->encode.chunk_us;
+    s->segment_us = (int64_t)ladder->segment_us;
+    spool_init(&s->spool, &lim);
+}
+
+struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket)
+{
     struct session *s;
 
     if (home_sessions(hl->home) >= SESSIONS_MAX || (s = calloc(1, sizeof *s)) == NULL)
@@ -59,10 +82,13 @@ struct session *session_new(struct home_loop *hl, const char *name)
     s->hl = hl;
     s->begun_us = s->last_tag_us = loop_now(hl->loop);
     memcpy(s->name, name, strlen(name) + 1);
-    mint_id(s->id);
-    s->window_us = (int64_t)hl->loop->conf->origin.window_us;
+    s->next_number = 1;
+    if (ticket != NULL)
+        go_on_from(s, ticket);
+    else
+        mint_id(s->id);
     anchor_init(&s->anchor);
-    spool_init(&s->spool, &lim);
+    configure(s, hl->loop->conf);
     buf_init(&s->bytes, RECORD_BYTES_MAX);
     buf_init(&s->text, RECORD_JSON_MAX);
     buf_init(&s->doc, 4 << 20);
@@ -103,8 +129,10 @@ void session_free_now(struct session *s)
     if (s->door != NULL)
         door_close_by_home(s->door, DOOR_STOPPING);
     exchange_cancel(&s->x);
+    pin_release(s);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
+    hub_close(&s->channel);
     if (s->stream != NULL)
         stream_forget(l, s->stream);
     *s->prevp = s->next;
@@ -118,20 +146,31 @@ void session_free_now(struct session *s)
 }
 
 /* The last letter has come home. */
-bool session_letter_came(struct session *s)
+bool session_letter_came(struct loop *l, struct session *s)
 {
     if (!s->gone)
         return false;
     if (!s->job_busy && !s->render_posted)
-        loop_bury(loop_of(s), &s->grave, free_session);
+        loop_bury(l, &s->grave, free_session);
     return true;
 }
 
 /* --- publishers --- */
 
-void session_arrive(struct session *s, struct door *d)
+void session_ticket(const struct session *s, struct ticket *out)
 {
-    (void)d;
+    uint64_t used = s->next_number + TICKET_RESERVE;
+
+    *out = (struct ticket){ .epoch = s->epoch,
+                            .ast_s = s->ast_s,
+                            .k = s->k,
+                            .high = used > s->disk_high ? used : s->disk_high };
+    memcpy(out->session, s->id, sizeof out->session);
+}
+
+void session_arrive(struct session *s)
+{
+    session_tell(s, true);
     s->left_us = 0;
     s->cut = true;
     s->paused = false;
@@ -148,11 +187,13 @@ static void end_session(struct session *s)
     s->phase = SESSION_ENDED;
     log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the broadcast has ended");
+    session_record_remove(s);
     timer_cancel(l, &s->timer);
-    timer_set(l, &s->timer, loop_now(l) + LINGER_US);
+    timer_set(l, &s->timer, loop_now(l) + STALL_US);
+    s->forget_us = loop_now(l) + LINGER_US;
     if (exchange_is_on(&s->x))
         exchange_more(&s->x); /* the end goes up; the rest comes down */
-    else if (s->ast_s == 0)
+    else if (!s->timed)
         session_over(s);
     /* else the exchange that is about to begin is the last one */
 }
@@ -161,11 +202,13 @@ static void end_session(struct session *s)
 void session_over(struct session *s)
 {
     s->over = true;
+    pin_release(s);
     if (s->model != NULL)
         model_end(s->model);
     if (s->stream != NULL) {
         session_render_now(s);
         stream_end(loop_of(s), s->stream);
+        hub_end(s->channel);
     }
 }
 
@@ -175,6 +218,7 @@ void session_leave(struct session *s, struct door *d, bool ended)
 
     (void)d;
     s->left_us = loop_now(l);
+    session_tell(s, false);
     if (ended)
         end_session(s);
     else
@@ -186,24 +230,42 @@ static uint64_t window_us(const struct session *s)
     return loop_of(s)->conf->ingest.reconnect_window_us;
 }
 
+/* The broadcast has ended: its last records come, or never, and then it lingers. */
+static void wind_up(struct session *s)
+{
+    struct loop *l = loop_of(s);
+
+    if (!s->over && !session_listen(s))
+        session_over(s);
+    if (loop_now(l) >= s->forget_us)
+        session_free_now(s);
+    else
+        timer_set(l, &s->timer, s->over ? s->forget_us : loop_now(l) + STALL_US);
+}
+
 static void on_timer(struct loop *l, struct timer *t)
 {
     struct session *s = CONTAINER_OF(t, struct session, timer);
     uint64_t now_us = loop_now(l);
 
     if (s->phase == SESSION_ENDED) {
-        session_free_now(s);
+        wind_up(s);
         return;
     }
     if (!s->stalled && now_us - s->last_tag_us >= STALL_US) {
-        s->paused = !s->cut;
+        s->paused = s->paused || !s->cut;
         s->stalled = s->cut = true;
         session_cut(s);
     }
+    (void)session_listen(s);
+    if (s->phase == SESSION_ENDED)
+        return; /* there is no worker for it */
     if (s->left_us != 0 && now_us - s->left_us >= window_us(s)) {
         end_session(s);
         return;
     }
+    if (s->door != NULL)
+        session_record_touch(s);
     timer_set(l, t,
               s->left_us != 0 ? s->left_us + window_us(s)
               : s->stalled    ? now_us + STALL_US
@@ -218,10 +280,11 @@ static void join_times(struct session *s, const struct flv_tag *tag, int64_t arr
 {
     int64_t door_ms = flv_unwrap(0, tag->ts_ms);
 
-    if (s->ast_s == 0) {
+    if (!s->timed) {
+        s->timed = true;
         s->shift_ms = -door_ms;
-        /* a whole second, at least two before the first frame */
-        s->ast_s = arrival_us / (int64_t)SEC_US - 2;
+        if (s->ast_s == 0) /* a whole second, at least two before the first frame */
+            s->ast_s = arrival_us / (int64_t)SEC_US - 2;
         return;
     }
     int64_t wall_ms = (arrival_us - s->last_arrival_us) / 1000;
@@ -265,6 +328,57 @@ static void note_header(struct session *s, struct spool_tag *t, const struct flv
         spool_set_header(&s->spool, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
 }
 
+static bool is_config(const struct flv_tag *tag)
+{
+    struct flv_media media;
+    enum st st = tag->type == FLV_VIDEO ? flv_video_parse(tag->body, tag->n, &media)
+                                        : flv_audio_parse(tag->body, tag->n, &media);
+
+    return tag->type != FLV_SCRIPT && st == ST_OK && media.packet == FLV_CONFIG;
+}
+
+static void drop_stale(struct session *s, const struct flv_tag *tag)
+{
+    struct metrics *m = loop_of(s)->metrics;
+
+    s->stale++;
+    if (m != NULL)
+        metric_add(&m->ingest_frames_dropped[tag->type == FLV_VIDEO   ? METRIC_MEDIA_VIDEO
+                                             : tag->type == FLV_AUDIO ? METRIC_MEDIA_AUDIO
+                                                                      : METRIC_MEDIA_DATA],
+                   1);
+}
+
+/* In time again after a silence, or given up. */
+static void is_back(struct session *s)
+{
+    char n[24];
+
+    s->paused = false;
+    if (s->stale == 0)
+        return;
+    (void)snprintf(n, sizeof n, "%llu", (unsigned long long)s->stale);
+    log_note(loop_of(s)->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "frames", n),
+             "home", "what was sent late after a silence is not played");
+    s->stale = 0;
+}
+
+/* After a silence. False: the tag is of a backlog that nobody waits for any more. */
+static bool in_time(struct session *s, const struct flv_tag *tag, int64_t ms, int64_t arrival_us)
+{
+    enum anchor_verdict v = anchor_judge(&s->anchor, arrival_us, ms);
+
+    if (v == ANCHOR_STALE && !is_config(tag)) {
+        drop_stale(s, tag);
+        return false;
+    }
+    if (v == ANCHOR_ANEW) /* what has been taken since then was timed by the old clock */
+        s->cut = true;
+    if (!s->anchor.back)
+        is_back(s);
+    return true;
+}
+
 void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us)
 {
@@ -280,19 +394,20 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
         s->cut = true;
         s->paused = false;
     }
-    if (s->paused)
-        anchor_hold(&s->anchor, s->last_arrival_us);
-    else if (s->cut)
+    if (s->paused && s->stalled)
+        anchor_pause(&s->anchor, s->last_arrival_us);
+    else if (s->cut && !s->paused)
         join_times(s, tag, arrival_us);
-    s->paused = false;
     ms = flv_unwrap(s->now_ms - s->shift_ms, tag->ts_ms) + s->shift_ms;
     s->now_ms = ms > s->now_ms ? ms : s->now_ms;
     s->last_arrival_us = arrival_us;
     s->last_tag_us = loop_now(loop_of(s));
+    if (s->stalled)
+        s->heard_us = s->last_tag_us;
     s->stalled = false;
+    if (s->paused && !in_time(s, tag, ms, arrival_us))
+        return;
     anchor_add(&s->anchor, arrival_us, ms);
-    if (anchor_let_go(&s->anchor, arrival_us))
-        s->cut = true;
     anchor = anchor_us(&s->anchor, arrival_us);
     buf_init(&mark, FLV_MARK_MAX);
     if (mark_is_due(s, ms, anchor))
@@ -312,6 +427,6 @@ void session_more(struct session *s)
 {
     if (exchange_is_on(&s->x))
         exchange_more(&s->x);
-    else if (!s->over && !timer_is_set(&s->retry) && s->ast_s != 0)
+    else if (!s->over && !timer_is_set(&s->retry) && s->timed)
         session_start_exchange(s);
 }

@@ -11,7 +11,6 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
-#include "core/rdv.h"
 #include "origin/home_int.h"
 
 enum { FAILURES_MAX = 5, NO_WORKER_US = 10 * 1000 * 1000 };
@@ -117,18 +116,6 @@ static int body_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
 
 /* --- ends --- */
 
-/* Sticky while it works; after a failure the next in this stream's order of preference. */
-static unsigned pick_worker(struct session *s)
-{
-    unsigned n = s->hl->home->cfg.n_workers;
-    int order[RDV_NODES_MAX];
-
-    if (n > RDV_NODES_MAX)
-        n = RDV_NODES_MAX;
-    rdv_rank(s->hl->nodes, (int)n, s->name, strlen(s->name), order);
-    return (unsigned)order[s->failures % n];
-}
-
 static void retry(struct loop *l, struct timer *t)
 {
     struct session *s = CONTAINER_OF(t, struct session, retry);
@@ -142,15 +129,18 @@ static void fail(struct session *s, enum door_why why)
     if (s->door != NULL)
         door_close_by_home(s->door, why);
     s->phase = SESSION_ENDED;
+    session_record_remove(s);
     timer_cancel(loop_of(s), &s->retry);
     session_over(s);
-    timer_set(loop_of(s), &s->timer, loop_now(loop_of(s)) + SEC_US);
+    s->forget_us = loop_now(loop_of(s)) + SEC_US;
+    timer_set(loop_of(s), &s->timer, s->forget_us);
 }
 
 static void try_again(struct session *s)
 {
     uint64_t now_us = loop_now(loop_of(s));
 
+    pin_failed(s);
     if (s->failures++ == 0)
         s->failing_since_us = now_us;
     if (now_us - s->failing_since_us > NO_WORKER_US) {
@@ -161,14 +151,20 @@ static void try_again(struct session *s)
     timer_set(loop_of(s), &s->retry, now_us + (s->failures == 1 ? 0 : RETRY_US));
 }
 
+/* What was half there of it. */
+static void forget_record(struct session *s)
+{
+    json_decref(s->json);
+    s->json = NULL;
+    buf_reset(&s->bytes);
+}
+
 static void on_ended(struct exchange *x, enum exchange_end why)
 {
     struct session *s = CONTAINER_OF(x, struct session, x);
     struct loop *l = loop_of(s);
 
-    json_decref(s->json);
-    s->json = NULL;
-    buf_reset(&s->bytes);
+    forget_record(s);
     if (why == EXCHANGE_DONE && s->phase == SESSION_ENDED) {
         session_over(s);
         return;
@@ -180,6 +176,27 @@ static void on_ended(struct exchange *x, enum exchange_end why)
         fail(s, DOOR_REFUSED);
     else
         try_again(s);
+}
+
+bool session_listen(struct session *s)
+{
+    const struct home_cfg *cfg = &s->hl->home->cfg;
+    struct loop *l = loop_of(s);
+    uint64_t now_us = loop_now(l);
+
+    if (!exchange_is_on(&s->x) || s->x.paused || (s->stalled && s->phase == SESSION_LIVE))
+        s->heard_us = now_us;
+    if (now_us - s->heard_us < l->conf->encode.hung_after_us)
+        return true;
+    log_error(l->log, LOG_CTX_TEXT(LOG_CTX_INT(NULL, "worker", s->worker), "stream", s->name),
+              "home", "the worker hangs");
+    cfg->hung(cfg->ctx, s->worker, s->heard_us);
+    exchange_cancel(&s->x);
+    forget_record(s);
+    if (s->phase == SESSION_ENDED)
+        return false;
+    try_again(s);
+    return true;
 }
 
 static const struct exchange_ops ops = { .record = session_on_record, .ended = on_ended };
@@ -279,7 +296,6 @@ static int64_t earliest_ms(const struct session *s)
 
 void session_start_exchange(struct session *s)
 {
-    struct loop *l = loop_of(s);
     char ast[24], period[160], ladder[96];
     struct buf resume;
     struct h2_nv nv[8];
@@ -295,8 +311,8 @@ void session_start_exchange(struct session *s)
     buf_init(&resume, 128 << 10);
     choose_beginning(s, &resume);
     (void)snprintf(ast, sizeof ast, "%lld", (long long)s->ast_s);
-    (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%llu}",
-                   SEGMENT_MS, (unsigned long long)(l->conf->encode.chunk_us / 1000));
+    (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%d}",
+                   (int)(s->segment_us / 1000), (int)(s->chunk_us / 1000));
     (void)snprintf(period, sizeof period, "{\"k\":%lld,\"number\":%llu,\"start\":%lld}",
                    (long long)s->k, (unsigned long long)s->next_number, (long long)earliest_ms(s));
 #define HEADER(n_, v)                                 \
@@ -312,9 +328,10 @@ void session_start_exchange(struct session *s)
     if (resume.len > 0)
         nv[n++] = HEADER("freshet-resume", (const char *)resume.data);
 #undef HEADER
-    s->worker = pick_worker(s);
+    pin_take(s);
     s->x.ops = &ops;
     s->x.body = (struct h2_body){ .avail = body_avail, .take = body_take };
+    s->heard_us = loop_now(loop_of(s));
     st = make_hello(s);
     if (st == ST_OK)
         st = exchange_start(&s->x, s->hl->links[s->worker], s->name, nv, n);

@@ -16,8 +16,6 @@
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
 
-enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32 };
-
 /* A manifest a player still holds names what was in the window when it was made. */
 #define EXPIRE_LATE_US (10 * (int64_t)SEC_US)
 
@@ -30,89 +28,22 @@ struct chunk_said {
     struct jscan_member state;
 };
 
-/* --- the state record --- */
-
-static bool is_safe(const struct session *s, int64_t k, uint64_t number)
-{
-    return k <= s->disk_k && number < s->disk_high;
-}
-
-/* A full disk must not end a broadcast: numbers still rise as long as we live. */
-static void disk_failed(const struct session *s, const char *why)
-{
-    log_error(loop_of(s)->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "error", why),
-              "home", "the state record cannot be written: %s", "going on without it");
-}
-
-static void on_disk(struct loop *l, struct mail *m);
-
-/* One write at a time; what is wanted while it is under way follows it. */
-static void ask_disk(struct session *s, int64_t k, uint64_t high)
-{
-    char path[512], text[256];
-    int n;
-
-    if (k > s->wanted_k)
-        s->wanted_k = k;
-    if (high > s->wanted_high)
-        s->wanted_high = high;
-    if (s->job_busy)
-        return;
-    n = snprintf(text, sizeof text,
-                 "{\"v\":1,\"session\":\"%s\",\"ast\":%lld,\"k\":%lld,\"high\":%llu}\n", s->id,
-                 (long long)s->ast_s, (long long)s->wanted_k, (unsigned long long)s->wanted_high);
-    (void)snprintf(path, sizeof path, "%s/streams/%s.json", s->hl->home->cfg.state_dir, s->name);
-    s->job.mail.deliver = on_disk;
-    s->job.loop = loop_of(s);
-    s->asked_k = s->wanted_k;
-    s->asked_high = s->wanted_high;
-    if (disk_write(s->hl->home->cfg.disk, &s->job, path, text, (size_t)n) == ST_OK) {
-        s->job_busy = true;
-        return;
-    }
-    disk_failed(s, "out of memory");
-    s->disk_k = s->asked_k;
-    s->disk_high = s->asked_high;
-}
-
-static void on_disk(struct loop *l, struct mail *m)
-{
-    struct session *s = CONTAINER_OF(m, struct session, job.mail);
-
-    (void)l;
-    s->job_busy = false;
-    if (session_letter_came(s))
-        return;
-    if (s->job.st != ST_OK)
-        disk_failed(s, strerror(s->job.sys_err));
-    s->disk_k = s->asked_k;
-    s->disk_high = s->asked_high;
-    if (s->wanted_k > s->asked_k || s->wanted_high > s->asked_high)
-        ask_disk(s, s->wanted_k, s->wanted_high);
-    if (s->x.paused && !s->job_busy)
-        exchange_go_on(&s->x);
-    session_more(s);
-}
-
-bool session_ready(struct session *s)
-{
-    if (is_safe(s, s->k, s->next_number))
-        return true;
-    ask_disk(s, s->k + 1, s->next_number + NUMBERS_AHEAD);
-    return is_safe(s, s->k, s->next_number);
-}
-
-/* Everything up to here may be published; asks for more in good time, and holds the worker's
- * records back when it has not come yet. */
-static void keep_safe(struct session *s, int64_t k, uint64_t number)
-{
-    if (!is_safe(s, k, number + NUMBERS_LOW))
-        ask_disk(s, k + 1, number + NUMBERS_AHEAD);
-    if (!is_safe(s, k, number + 1))
-        exchange_pause(&s->x);
-}
-
 /* --- documents --- */
+
+/* The same for the edges; the etag of h is in quotes. */
+static void tell_doc(struct session *s, const char *name, const struct gobj_head *h,
+                     unsigned max_age_s, const void *p, size_t n)
+{
+    char etag[20];
+
+    (void)snprintf(etag, sizeof etag, "%.*s", (int)strlen(h->etag) - 2, h->etag + 1);
+    hub_doc(s->channel, &(struct hub_doc){ .name = name,
+                                           .type = h->content_type,
+                                           .etag = etag,
+                                           .max_age_s = max_age_s,
+                                           .p = p,
+                                           .n = n });
+}
 
 static void put_doc(struct session *s, const char *name, const struct buf *b)
 {
@@ -129,7 +60,9 @@ static void put_doc(struct session *s, const char *name, const struct buf *b)
     for (int i = 0; i < 8; i++)
         (void)snprintf(etag + 1 + 2 * i, 3, "%02x", sum[i]);
     memcpy(etag + 17, "\"", 2);
-    if (stream_doc(loop_of(s), s->stream, name, &h, b->data, b->len) != ST_OK)
+    if (stream_doc(loop_of(s), s->stream, name, &h, b->data, b->len) == ST_OK)
+        tell_doc(s, name, &h, 1, b->data, b->len);
+    else
         log_warn(loop_of(s)->log, LOG_CTX_TEXT(NULL, "stream", s->name), "home",
                  "a manifest could not be published: %s", name);
 }
@@ -167,9 +100,8 @@ static void render_delivered(struct loop *l, struct mail *m)
 {
     struct session *s = CONTAINER_OF(m, struct session, render_mail);
 
-    (void)l;
     s->render_posted = false;
-    if (!session_letter_came(s))
+    if (!session_letter_came(l, s))
         session_render_now(s);
 }
 
@@ -189,12 +121,16 @@ static enum st ensure_stream(struct session *s)
 {
     struct model_conf conf = { .session = s->id,
                                .ast_s = s->ast_s,
-                               .segment_us = SEGMENT_MS * (int64_t)MS_US,
-                               .chunk_us = (int64_t)loop_of(s)->conf->encode.chunk_us,
+                               .segment_us = s->segment_us,
+                               .chunk_us = s->chunk_us,
                                .window_us = s->window_us };
     enum st st = ST_OK;
 
-    if (s->model == NULL)
+    if (s->channel == NULL) {
+        st = hub_open(s->hl->home->hub, s->name, s->id, (uint64_t)conf.segment_us, &s->channel);
+        session_tell(s, s->door != NULL);
+    }
+    if (st == ST_OK && s->model == NULL)
         st = model_new(&conf, &s->model);
     if (st == ST_OK && s->stream == NULL)
         st = stream_begin(loop_of(s), s->name, s->id, (uint64_t)conf.segment_us, STREAM_HERE,
@@ -239,7 +175,7 @@ static enum st on_period(struct session *s, const json_t *j)
     session_drop_resume(s);
     s->period_tag = (uint64_t)next_tag;
     s->period_reps = (unsigned)n;
-    keep_safe(s, k, number);
+    session_keep_safe(s, k, number);
     return ST_OK;
 }
 
@@ -272,7 +208,7 @@ static enum st on_init(struct session *s, const json_t *j)
 {
     struct model_init init = { .timescale = 0 };
     const char *rep, *codecs, *hash;
-    char path[64];
+    char path[64], full[96];
     json_int_t timescale, w = 0, h = 0, rate = 0, channels = 0;
     const char *sar = NULL, *fps = NULL;
     struct gobj_head head = { .status = 200,
@@ -307,7 +243,12 @@ static enum st on_init(struct session *s, const json_t *j)
     head.etag = etag;
     head.content_type = rep[0] == 'a' ? "audio/mp4" : "video/mp4";
     render_soon(s);
-    return stream_object(loop_of(s), s->stream, path, &head, s->bytes.data, s->bytes.len);
+    st = stream_object(loop_of(s), s->stream, path, &head, s->bytes.data, s->bytes.len);
+    if (st != ST_OK)
+        return st;
+    (void)snprintf(full, sizeof full, "%s/%s", s->id, path);
+    tell_doc(s, full, &head, 31536000, s->bytes.data, s->bytes.len);
+    return ST_OK;
 }
 
 static enum st on_open(struct session *s, const json_t *j)
@@ -345,10 +286,23 @@ static enum st on_open(struct session *s, const json_t *j)
     st = stream_announce(l, s->stream, rep, (uint64_t)n);
     if (st == ST_OK)
         st = stream_open(l, s->stream, rep, (uint64_t)n, &head);
+    if (st == ST_OK)
+        hub_announce(s->channel, rep, (uint64_t)n);
     if ((uint64_t)n >= s->next_number)
         s->next_number = (uint64_t)n + 1;
-    keep_safe(s, s->k, (uint64_t)n);
+    session_keep_safe(s, s->k, (uint64_t)n);
     return st;
+}
+
+/* Whoever brings the tags may forget what is in segments, and learns what a ticket would say. */
+static void acknowledge(struct session *s, uint64_t needed)
+{
+    struct ticket t;
+
+    if (s->door == NULL)
+        return;
+    session_ticket(s, &t);
+    door_ack(s->door, needed, t.k, t.high);
 }
 
 static struct resume *resume_of(struct session *s, const char *rep)
@@ -369,6 +323,7 @@ static struct resume *resume_of(struct session *s, const char *rep)
 static enum st remember(struct session *s, const struct chunk_said *c)
 {
     struct resume *r = resume_of(s, c->rep);
+    uint64_t least;
 
     if (r == NULL)
         return ST_ELIMIT;
@@ -383,7 +338,9 @@ static enum st remember(struct session *s, const struct chunk_said *c)
     memcpy(r->state, c->state.value, c->state.n);
     r->n = c->state.n;
     r->next_tag = (uint64_t)c->next_tag;
-    spool_release(&s->spool, session_resume_tag(s));
+    least = session_resume_tag(s);
+    spool_release(&s->spool, least);
+    acknowledge(s, least);
     return ST_OK;
 }
 
@@ -439,8 +396,28 @@ static enum st on_chunk(struct session *s)
         st = stream_append(loop_of(s), s->stream, c.rep, s->bytes.data, s->bytes.len);
     if (st == ST_OK)
         st = remember(s, &c);
-    if (st == ST_OK)
+    if (st == ST_OK && s->failures > 0) {
         s->failures = 0;
+        pin_works(s);
+    }
+    return st;
+}
+
+static void forget_before(struct session *s, const char *rep, uint64_t first)
+{
+    stream_expire(loop_of(s), s->stream, rep, first);
+    hub_expire(s->channel, rep, first);
+}
+
+/* Closes what is open of the rendition, and says how long it has become. */
+static enum st close_segment(struct session *s, const char *rep)
+{
+    uint64_t n = 0, bytes = 0;
+    bool any = stream_is_open(s->stream, rep, &n, &bytes);
+    enum st st = stream_close(loop_of(s), s->stream, rep);
+
+    if (any && st == ST_OK)
+        hub_closed(s->channel, rep, n, bytes);
     return st;
 }
 
@@ -456,7 +433,7 @@ static void expire(struct session *s)
         uint64_t first;
 
         if (model_first(s->model, p->rep[i].name, &first))
-            stream_expire(loop_of(s), s->stream, p->rep[i].name, first);
+            forget_before(s, p->rep[i].name, first);
     }
 }
 
@@ -470,10 +447,16 @@ static enum st on_closed(struct session *s, const json_t *j)
         return ST_EPROTO;
     st = model_close(s->model, rep, (uint64_t)n, d);
     if (st == ST_OK)
-        st = stream_close(loop_of(s), s->stream, rep);
+        st = close_segment(s, rep);
     expire(s);
     render_soon(s);
     return st;
+}
+
+void session_tell(struct session *s, bool live)
+{
+    if (s->channel != NULL)
+        hub_claim(s->channel, s->epoch, live && s->phase == SESSION_LIVE);
 }
 
 void session_cut(struct session *s)
@@ -483,7 +466,7 @@ void session_cut(struct session *s)
     if (p == NULL)
         return;
     for (unsigned i = 0; i < p->n_reps; i++)
-        if (stream_close(loop_of(s), s->stream, p->rep[i].name) == ST_OK)
+        if (close_segment(s, p->rep[i].name) == ST_OK)
             render_soon(s);
     model_cut(s->model);
 }
@@ -532,6 +515,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
 
     switch (ev->what) {
     case RECORD_GOT_HEAD:
+        s->heard_us = loop_now(loop_of(s));
         json_decref(s->json);
         s->json = json_incref((json_t *)(uintptr_t)ev->json);
         buf_reset(&s->text);

@@ -1,4 +1,4 @@
-/* Plays APP/STREAM of its own address /watch/APP/STREAM. Names come from the address, so they are
+/* Plays APP/STREAM of its own address [/p/TOKEN]/watch/APP/STREAM. Names come from the address, so they are
  * only ever set as text or as a path that was checked. */
 "use strict";
 
@@ -7,8 +7,9 @@ const by = (id) => document.getElementById(id);
 const say = (text) => (by("words").textContent = text);
 const show = (id, text) => (by(id).textContent = text);
 
-const match = /^\/watch\/([A-Za-z0-9][A-Za-z0-9_-]*)\/([A-Za-z0-9][A-Za-z0-9_-]*)$/.exec(location.pathname);
-const name = match === null ? null : `${match[1]}/${match[2]}`;
+const match = /^(\/p\/[A-Za-z0-9-]+|)\/watch\/([A-Za-z0-9][A-Za-z0-9_-]*)\/([A-Za-z0-9][A-Za-z0-9_-]*)$/.exec(location.pathname);
+const name = match === null ? null : `${match[2]}/${match[3]}`;
+const manifest = match === null ? null : `${match[1]}/${name}/manifest.mpd`;
 const video = by("video");
 
 function figures(player) {
@@ -29,7 +30,9 @@ async function wait_for(manifest) {
   for (;;) {
     const answer = await fetch(manifest, { cache: "no-store" }).catch(() => null);
     if (answer !== null && answer.ok) return;
-    say(answer === null ? "The server does not answer; trying again." : "Not on the air; waiting for it.");
+    if (answer === null) say("The server does not answer; trying again.");
+    else if (answer.status === 403) say(`Not allowed: ${await answer.text()}`);
+    else say("Not on the air; waiting for it.");
     await new Promise((done) => setTimeout(done, RETRY_MS));
   }
 }
@@ -64,9 +67,9 @@ if (name === null) {
 } else {
   document.title = `${name} - freshet`;
   show("name", name);
-  by("manifest").href = `/${name}/manifest.mpd`;
+  by("manifest").href = manifest;
   if (typeof dashjs === "undefined")
     say("This server has no player: dash.all.min.js is missing from its share/freshet directory. " +
         "Any DASH player can play the manifest below.");
-  else play(`/${name}/manifest.mpd`);
+  else play(manifest);
 }

@@ -97,7 +97,7 @@ def test_a_key_for_ever_only_where_the_app_allows_it(signed):
         (["publish", "live/cam", "--exp", "5x"], 1, "--exp 5x"),
         (["publish", "live/cam", "--exp", "-1"], 1, "--exp -1"),
         (["publish", "live/cam", "--exp", "99999999999999999999"], 1, "--exp"),
-        (["watch", "live/cam"], 2, "wanted is publish"),
+        (["watch", "live/cam"], 2, "wanted is publish or play"),
         (["publish"], 2, "two words"),
     ],
 )

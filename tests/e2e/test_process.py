@@ -8,7 +8,7 @@ import socket
 import stat
 
 import pytest
-from conftest import QUIET, cli
+from conftest import PATIENCE, QUIET, cli
 
 
 def dial(url):
@@ -229,3 +229,26 @@ def test_fifty_reloads_under_connections_lose_nobody(launch):
     f.cli("reload")
     assert "\n  cache: 50M\n" in f.cli("dump").stdout
     assert f.urls("edge.listen")[0] == url
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told(launch, short_dir, monkeypatch, abstract):
+    name = f"{short_dir}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name if abstract else name)
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + name if abstract else name)
+        f = launch(QUIET + 'edge: {listen: ["127.0.0.1:0"]}\n')
+        assert manager.recv(100) == b"READY=1"
+        dial(f.urls("edge.listen")[0]).close()
+        f.send(signal.SIGTERM)
+        assert manager.recv(100) == b"STOPPING=1"
+    assert f.wait() == 0
+    assert not any("NOTIFY_SOCKET" in line for line in f.log)
+
+
+def test_a_service_manager_that_is_gone_stops_nothing(launch, short_dir, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", f"{short_dir}/nobody")
+    f = launch(QUIET).wait_ready()
+    f.wait_log(" warn daemon ", f"NOTIFY_SOCKET: {short_dir}/nobody: No such file or directory")
+    assert f.cli("dump").returncode == 0

@@ -5,7 +5,7 @@ import { Figures } from "./figures.mjs";
 
 const OPT = {
   fps: 30, target: 2, tolerance: 0.5, settle: 5, "max-skew": 0.5, "max-errors": 0, "max-waiting": 1,
-  "max-gap": 1000, "max-first-frame": 5000, "max-http-errors": 0, "max-ranges": 1, "max-dropped": 0.25,
+  "max-gap": 1000, "max-lag": 250, "max-speed-off": 0.1, "max-first-frame": 5000, "max-http-errors": 0, "max-ranges": 1, "max-dropped": 0.25,
   protocol: "h2",
 };
 const T0 = 1_700_000_000_000;
@@ -31,7 +31,7 @@ function run({ opt = {}, change = () => {}, more = () => {}, epochs = [[0, T0 - 
     });
     const sample = {
       at_ms, time: 110 + i / 2, paused: false, rate: 1, latency: 2.05, buffered: [[105, 112]],
-      audio_bytes: 4000 * i, dropped: 0, shown: 15 * i, size: [640, 360], visible: true, gap_ms: 40, frames,
+      audio_bytes: 4000 * i, dropped: 0, shown: 15 * i, size: [640, 360], visible: true, gap_ms: 40, lag_ms: 7, frames,
     };
     change(sample, i);
     more(f, i, tell);
@@ -51,6 +51,7 @@ test("a good run is good, and its figures are right", () => {
   assert.equal(r.glass_s, 2);
   assert.equal(r.speed, 1);
   assert.equal(r.jumps, 0);
+  assert.equal(r.lag_ms, 7);
   assert.equal(r.barcodes, SAMPLES * 3);
   assert.deepEqual(r.protocols, { h2: 1 });
 });
@@ -59,6 +60,20 @@ test("what comes from elsewhere may come by any protocol, but it must come", () 
   const clock = (status) => ({ more: (f, i) => i === 9 && f.on_response("dash", "u", status, null) });
   assert.deepEqual(run(clock(200)).report.failures, []);
   assert.match(run(clock(500)).report.failures[0], /HTTP errors: 1/);
+});
+
+test("less latency may be let pass", () => {
+  const change = (s) => (s.latency = 1.4);
+  assert.deepEqual(run({ opt: { "max-skew": 9, "max-early": 0.7 }, change }).report.failures, []);
+  assert.match(run({ opt: { "max-skew": 9, "max-early": 0.5 }, change }).report.failures[0], /latency 1.4/);
+});
+
+test("latency is judged as it is in the end", (t) => {
+  t.mock.method(Date, "now", () => T0 + 10000);
+  const opt = { "max-skew": 9 };
+  const more = (f, i) => i === 20 && f.mark("after");
+  assert.deepEqual(run({ opt, more, change: (s, i) => i < 20 && (s.latency = 5) }).report.failures, []);
+  assert.match(run({ opt, more, change: (s, i) => i >= 20 && (s.latency = 5) }).report.failures[0], /latency 5/);
 });
 
 test("one pause at the start is let pass", () => {
@@ -73,7 +88,7 @@ const WRONG = {
   "a broken body": [{ more: (f, i) => i === 9 && f.on_broken("dash", "u", "net::ERR_FAILED") }, /HTTP errors: 1/],
   "two pauses": [{ more: (f, i, tell) => i < 2 && tell("waiting", T0 + i) }, /waiting: 2/],
   "a frozen picture": [{ change: (s, i) => i === 20 && (s.gap_ms = 1800) }, /1800/],
-  "a slow clock": [{ change: (s, i) => (s.time = 110 + i / 4) }, /currentTime ran at 0.5/],
+  "a slow clock": [{ change: (s, i) => (s.time = 110 + i / 4) }, /speed by 0.5/],
   "too late": [{ opt: { "max-skew": 9 }, change: (s) => (s.latency = 2.6) }, /latency 2.6/],
   "too early": [{ opt: { "max-skew": 9 }, change: (s) => (s.latency = 1.4) }, /latency 1.4/],
   "no latency at all": [{ change: (s) => (s.latency = null) }, /latency null/],
@@ -133,4 +148,24 @@ test("figures are kept per phase, and a mark is recovered from", (t) => {
   assert.equal(rest.length, 0);
   assert.equal(one.mark, "fault");
   assert.ok(one.after_ms > 2000 && one.after_ms < 2400, `${one.after_ms}`);
+});
+
+test("who is late again after a fault is seen to catch up", (t) => {
+  t.mock.method(Date, "now", () => T0 + 10000);
+  const { said } = run({
+    more: (f, i) => i === 20 && f.mark("fault"),
+    /* three seconds late, then two and a half */
+    change: (s, i) => i >= 20 && s.frames.forEach((x) => (x[2] -= i < 30 ? 30 : 15)),
+  });
+  const [one, ...rest] = said.filter((e) => e.event === "caught_up");
+  assert.equal(rest.length, 0);
+  assert.deepEqual([one.mark, one.after_ms, one.latency], ["fault", 5000, 2.5]);
+});
+
+test("a machine that stands still is named, and spoils nothing by itself", () => {
+  const late = (ms) => ({ more: (f, i) => i === 9 && f.on_lag(ms) });
+  const { report, said } = run(late(251));
+  assert.deepEqual([report.ok, report.lag_ms], [true, 251]);
+  assert.equal(said.filter((e) => e.event === "stood_still").length, 1);
+  assert.equal(run(late(250)).said.filter((e) => e.event === "stood_still").length, 0);
 });

@@ -16,6 +16,8 @@ later ones in steps of 1/30 s; first with the first frame, again when a better g
 
 import argparse
 import json
+import os
+import queue
 import signal
 import subprocess
 import sys
@@ -41,7 +43,7 @@ def barcode(first_frame, lie_at):
     return ",".join([frame, *boxes])
 
 
-def command(args):
+def command(args, late_fd):
     """The ffmpeg command line for the parsed arguments."""
     gop = round(args.gop * FPS)
     # the last two print a line for each frame as it goes to the encoder
@@ -64,7 +66,8 @@ def command(args):
     if args.seconds:
         line += ["-t", str(args.seconds)]
     if args.publish:
-        return [*line, "-f", "flv", "-flvflags", "no_duration_filesize", args.publish]
+        where = f"pipe:{late_fd}" if args.late else args.publish
+        return [*line, "-f", "flv", "-flvflags", "no_duration_filesize", where]
     dash = [
         "-f", "dash", "-ldash", "1", "-streaming", "1", "-seg_duration", str(args.gop),
         "-frag_type", "duration", "-frag_duration", "0.2", "-write_prft", "1",
@@ -79,15 +82,64 @@ def command(args):
     return [*line, *dash, args.dash + "/manifest.mpd"]
 
 
+class Late:
+    """Another ffmpeg, which sends what comes from a pipe: from after so many seconds on, the first at once."""
+
+    def __init__(self, args, pipe):
+        self.proc = None
+        self.args = args
+        self.pipe = open(pipe, "rb", buffering=0)
+        self.kept = queue.SimpleQueue()
+        self.over = threading.Event()
+        for what in (self._keep, self._send):
+            threading.Thread(target=what, daemon=True).start()
+
+    def _keep(self):
+        while data := self.pipe.read(65536):
+            self.kept.put(data)
+        self.kept.put(b"")
+        self.pipe.close()
+
+    def _send(self):
+        if self.over.wait(self.args.late):
+            return
+        self.proc = subprocess.Popen(
+            [self.args.ffmpeg, "-v", "error", "-f", "flv", "-i", "pipe:0", "-c", "copy",
+             "-f", "flv", "-flvflags", "no_duration_filesize", self.args.publish],
+            stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            while data := self.kept.get():
+                self.proc.stdin.write(data)
+                self.proc.stdin.flush()
+            self.proc.stdin.close()
+        except BrokenPipeError:
+            pass
+
+    def end(self):
+        self.over.set()
+        if self.proc is not None:
+            self.proc.kill()
+            self.proc.wait(10)
+
+
 class Source:
     """A running one. tell(event) is called for each event, by a thread of our own."""
 
     def __init__(self, args, tell):
         self.args = args
         self.tell = tell
+        self.late = None
+        here, there = os.pipe()
         self.proc = subprocess.Popen(
-            command(args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            command(args, there), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, pass_fds=[there],
+        )  # fmt: skip
+        os.close(there)
+        if args.late:
+            self.late = Late(args, here)
+        else:
+            os.close(here)
         self.words = []  # what ffmpeg had to say
         self._threads = [
             threading.Thread(target=self._read_frames, daemon=True),
@@ -129,6 +181,8 @@ class Source:
 
     def kill(self):
         """It is gone without a word."""
+        if self.late is not None:
+            self.late.end()
         self._signal(signal.SIGKILL)
 
     def stop(self):
@@ -161,6 +215,8 @@ def parser():
     p.add_argument("--gop", type=float, default=1, metavar="S", help="seconds from IDR to IDR")
     p.add_argument("--offset", type=float, default=0, metavar="S", help="time stamps begin there")
     p.add_argument("--seconds", type=float, default=0, metavar="S", help="how long; 0: until stopped")
+    p.add_argument("--late", type=float, default=0, metavar="S",
+                   help="with --publish: send what was made only S seconds later, at first all at once")  # fmt: skip
     p.add_argument("--ffmpeg", default="ffmpeg")
     return p
 

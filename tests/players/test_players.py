@@ -22,6 +22,7 @@ from source import start  # noqa: E402
 from watching import Listener, Watch, describe  # noqa: E402
 
 MANIFEST = "/live/a/manifest.mpd"
+pytest_plugins = ["again"]
 
 
 @pytest.fixture

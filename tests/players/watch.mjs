@@ -8,6 +8,8 @@
  *   playing waiting seeking ended error http first_frame period switch    as they happen
  *   steady      a player has played for --settle seconds
  *   recovered   after a mark: a picture made after the mark is on the screen {mark, after_ms}
+ *   caught_up   and the true latency is not more than it is to be {mark, after_ms, latency}
+ *   stood_still our own timer was late by more than --max-lag: the machine was not there {ms}
  *   report      the figures of both players, by phase and in all; the last line is always one,
  *               with ok and failures, and the exit status is 0 or 1 accordingly (2: usage)
  * Standard input, a command per line:
@@ -43,7 +45,9 @@ const OPTIONS = {
   settle: { type: "string", default: "5" } /* seconds until latency counts */,
   epoch: { type: "string", multiple: true, default: [] } /* FRAME:MS, as the command */,
   /* what is good enough */
-  tolerance: { type: "string", default: "0.5" } /* of the median latency, seconds */,
+  tolerance: { type: "string", default: "0.5" } /* of the last phase's median latency, seconds */,
+  "max-early": { type: "string" } /* and so much below the target; absent: the same */,
+  "max-speed-off": { type: "string", default: "0.1" } /* of currentTime, all in all */,
   "max-skew": { type: "string", default: "0.5" } /* latency: the player's figure against ours */,
   "max-errors": { type: "string", default: "0" },
   "max-waiting": { type: "string", default: "1" },
@@ -52,9 +56,12 @@ const OPTIONS = {
   "max-http-errors": { type: "string", default: "0" },
   "max-ranges": { type: "string", default: "1" } /* buffered ranges at any time */,
   "max-spread": { type: "string" } /* ms; absent: one frame */,
+  "max-lag": { type: "string", default: "250" } /* ms of our own timer; said, not judged */,
   "max-dropped": { type: "string", default: "0.25" } /* share of the frames */,
   protocol: { type: "string" } /* h2, http/1.1: all of the stream must come by it */,
 };
+
+const TICK_MS = 50;
 
 function usage(text) {
   process.stderr.write(`watch.mjs: ${text}\n`);
@@ -90,6 +97,15 @@ const FILES = {
   "/dash.js": ["text/javascript", here("node_modules/dashjs/dist/modern/umd/dash.all.min.js")],
   "/shaka.js": ["text/javascript", here("node_modules/shaka-player/dist/shaka-player.compiled.js")],
 };
+
+/* A clock that does nothing else. What it misses, nobody here could have been in time for. */
+function watch_machine(figures) {
+  let due = performance.now() + TICK_MS;
+  return setInterval(() => {
+    figures.on_lag(performance.now() - due);
+    due = performance.now() + TICK_MS;
+  }, TICK_MS);
+}
 
 function serve_pages() {
   const server = createServer((req, res) => {
@@ -185,6 +201,7 @@ async function main() {
     });
     const pages = await Promise.all(players.map((p) => open_player(browser, p, base, figures)));
 
+    const control = watch_machine(figures);
     const late = setTimeout(stop, opt["start-timeout"] * 1000);
     await Promise.race([figures.all_playing, stopped]);
     clearTimeout(late);
@@ -194,6 +211,7 @@ async function main() {
         : null;
     await stopped;
     clearTimeout(end);
+    clearInterval(control);
     figures.end();
     if (opt.screenshot !== undefined)
       for (const [i, page] of pages.entries())

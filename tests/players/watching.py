@@ -117,7 +117,7 @@ class Watch:
 
 def describe(report):
     """For the message of an assertion: why not, and the figures without their lists."""
-    rows = [*report["failures"]]
+    rows = [*report["failures"], f"the machine was late by {report['lag_ms']} ms at most"]
     for name, r in report["players"].items():
         rows.append(f"{name}: " + json.dumps({k: v for k, v in r.items() if k != "phases"}))
     return "\n".join(rows)

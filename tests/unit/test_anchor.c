@@ -22,18 +22,6 @@ static void the_least_delay_counts(void **state)
     assert_int_equal(anchor_us(&a, AT + 3000000), AT + 3000);
 }
 
-static void it_settles_after_two_seconds(void **state)
-{
-    struct anchor a;
-
-    (void)state;
-    anchor_init(&a);
-    assert_false(anchor_settled(&a, AT));
-    anchor_add(&a, AT, 0);
-    assert_false(anchor_settled(&a, AT + 1999999));
-    assert_true(anchor_settled(&a, AT + 2000000));
-}
-
 static void what_is_older_than_the_window_is_forgotten(void **state)
 {
     struct anchor a;
@@ -56,75 +44,104 @@ static void silence_keeps_what_was_known(void **state)
     assert_int_equal(anchor_us(&a, AT + INT64_C(600000000)), AT + 7);
 }
 
-/* Adds a frame each 40 ms of media from `ms` on, the first one at `at`, in steps of step_us. */
-static int64_t send(struct anchor *a, int64_t at, int64_t ms, int n, int64_t step_us)
+struct sent {
+    int64_t at, ms; /* of the next frame */
+    int stale, anew, good;
+};
+
+/* n frames of 40 ms, each step_us after the one before; as a session does. */
+static void send(struct anchor *a, struct sent *x, int n, int64_t step_us)
 {
-    for (int i = 0; i < n; i++, at += step_us)
-        anchor_add(a, at, ms + i * 40);
-    return at;
+    for (int i = 0; i < n; i++, x->at += step_us, x->ms += 40) {
+        enum anchor_verdict v = anchor_judge(a, x->at, x->ms);
+
+        x->stale += v == ANCHOR_STALE;
+        x->anew += v == ANCHOR_ANEW;
+        x->good += v == ANCHOR_GOOD;
+        if (v != ANCHOR_STALE)
+            anchor_add(a, x->at, x->ms);
+    }
 }
 
-static void a_backlog_is_not_taken_for_the_pace(void **state)
+/* Four seconds in time, then silence for five. */
+static struct sent fall_silent(struct anchor *a)
+{
+    struct sent x = { .at = AT };
+
+    anchor_init(a);
+    send(a, &x, 100, 40000);
+    assert_int_equal(x.good, 100);
+    anchor_pause(a, x.at);
+    x.at += 5000000;
+    x.good = 0;
+    return x;
+}
+
+static void a_backlog_is_dropped_but_for_what_players_still_want(void **state)
 {
     struct anchor a;
+    struct sent x = fall_silent(&a);
 
     (void)state;
-    anchor_init(&a);
-    send(&a, AT, 0, 100, 40000); /* 4 s, then silence for 5 */
-    anchor_hold(&a, AT + 4000000);
-    int64_t now = AT + 9000000;
-    for (int i = 0; i < 125; i++, now += 1000) {
-        anchor_add(&a, now, 4000 + i * 40);
-        assert_int_equal(anchor_us(&a, now), AT);
-        assert_false(anchor_let_go(&a, now));
-    }
-    send(&a, AT + 9125000, 9000, 60, 40000);
-    assert_false(anchor_let_go(&a, AT + 11500000));
-    assert_in_range(anchor_us(&a, AT + 11500000), AT, AT + 125000);
+    send(&a, &x, 125, 1000); /* all at once */
+    /* 5 s late at first, then less by 39 ms with each: at most two seconds is good enough */
+    assert_int_equal(x.stale, 77);
+    assert_int_equal(x.good, 48);
+    assert_int_equal(anchor_us(&a, x.at), AT);
+    assert_false(a.back);
+    send(&a, &x, 100, 40000);
+    assert_int_equal(x.stale + x.anew, 77);
+    assert_in_range(anchor_us(&a, x.at), AT, AT + 125000);
+}
+
+static void a_backlog_that_comes_slowly_is_waited_for_while_it_shrinks(void **state)
+{
+    struct anchor a;
+    struct sent x = fall_silent(&a);
+
+    (void)state;
+    send(&a, &x, 245, 20000); /* at double speed */
+    assert_int_equal(x.anew, 0);
+    assert_int_equal(x.stale, 150);
+    assert_int_equal(anchor_us(&a, x.at), AT);
+    x = fall_silent(&a);
+    send(&a, &x, 300, 32000); /* a quarter faster: it would take 20 s */
+    assert_int_equal(x.anew, 1);
+    assert_in_range(x.stale, 30, 33); /* a second of them */
+    assert_in_range(anchor_us(&a, x.at), AT + 2000000, AT + 4800000);
 }
 
 static void who_goes_on_where_he_stopped_is_late_from_then_on(void **state)
 {
     struct anchor a;
+    struct sent x = fall_silent(&a);
 
     (void)state;
-    anchor_init(&a);
-    send(&a, AT, 0, 100, 40000);
-    anchor_hold(&a, AT + 4000000);
-    send(&a, AT + 9000000, 4000, 50, 40000);
-    assert_false(anchor_let_go(&a, AT + 10999999));
-    assert_int_equal(anchor_us(&a, AT + 10999999), AT);
-    assert_true(anchor_let_go(&a, AT + 11000000));
-    assert_false(anchor_let_go(&a, AT + 11000000));
-    assert_int_equal(anchor_us(&a, AT + 11000000), AT + 5000000);
-}
-
-static void it_does_not_settle_while_somebody_catches_up(void **state)
-{
-    struct anchor a;
-
-    (void)state;
-    anchor_init(&a);
-    send(&a, AT, 0, 100, 40000);
-    anchor_hold(&a, AT + 4000000);
-    int64_t now = send(&a, AT + 9000000, 4000, 250, 20000); /* 5 s at double speed */
-    assert_false(anchor_let_go(&a, now));
-    assert_int_equal(anchor_us(&a, now), AT);
-    now = send(&a, now, 14000, 60, 40000);
-    assert_false(anchor_let_go(&a, now));
-    assert_in_range(anchor_us(&a, now), AT, AT + 100000);
+    send(&a, &x, 25, 40000);
+    assert_int_equal(x.stale, 25);
+    send(&a, &x, 75, 40000);
+    assert_int_equal(x.stale, 25);
+    assert_int_equal(x.anew, 1);
+    assert_int_equal(x.good, 74);
+    assert_int_equal(anchor_us(&a, x.at), AT + 5000000);
+    /* late by less than players are behind: nothing is lost meanwhile */
+    x = fall_silent(&a);
+    x.at -= 3500000;
+    send(&a, &x, 100, 40000);
+    assert_int_equal(x.stale, 0);
+    assert_int_equal(x.anew, 1);
+    assert_int_equal(anchor_us(&a, x.at), AT + 1500000);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_delay_counts),
-        cmocka_unit_test(it_settles_after_two_seconds),
         cmocka_unit_test(what_is_older_than_the_window_is_forgotten),
         cmocka_unit_test(silence_keeps_what_was_known),
-        cmocka_unit_test(a_backlog_is_not_taken_for_the_pace),
+        cmocka_unit_test(a_backlog_is_dropped_but_for_what_players_still_want),
+        cmocka_unit_test(a_backlog_that_comes_slowly_is_waited_for_while_it_shrinks),
         cmocka_unit_test(who_goes_on_where_he_stopped_is_late_from_then_on),
-        cmocka_unit_test(it_does_not_settle_while_somebody_catches_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,12 +357,28 @@ static const struct {
     { "ingest: {listen: ['rtmp://127.0.0.1']}", "such as rtmp://127.0.0.1:1935" },
     { "ingest: {listen: ['rtmps://127.0.0.1:1']}", "rtmps needs a certificate" },
     { "ingest: {listen: ['rtmp://127.0.0.1:1', 'rtmp://127.0.0.1:1']}", "for the second time" },
+    { "origin: {listen: ['https://127.0.0.1:1']}", "https needs certificates: tls.tier" },
+    { "origin: {listen: ['http://0.0.0.0:1']}", "http is for loopback only" },
+    { "origin: {listen: ['http://127.0.0.1:1', '127.0.0.1:1']}", "for the second time" },
     { "ingest: {limits: {exempt: ['10.0.0.1/8']}}", "an address or network is wanted" },
     { "ingest: {limits: {exempt: ['host']}}", "an address or network is wanted" },
     { "secrets: {publish: {K1: {file: /k}}}", "a key is named with 1 to 16 of a-z 0-9" },
     { "secrets: {publish: {k1: {}}}", "secrets.publish.k1: file is missing" },
+    { "log: {access: access.log}", "log.access: wanted is off, stdout, stderr or a path" },
+    { "secrets: {play: {k1: {}}}", "secrets.play.k1: file is missing" },
+    { "apps: {live: {play: signed}}", "apps.live.play: signed needs a key in secrets.play" },
+    { "secrets: {play: {k1: {file: /k}}}\napps: {v: {play: signed, origin: 'http://s'}}",
+      "apps.v.play: tokens are for streams, not for an outside origin" },
     { "apps: {a: {publish: maybe}}", "none, open, local, signed" },
     { "apps: {a: {origin: 'ftp://h'}}", "apps.a.origin: the scheme is" },
+    { "apps: {a: {ladder: gold}}", "apps.a: there is no ladder of this name: encode.ladders.gold" },
+    { "encode: {ladders: {Gold: {copy: true}}}", "a ladder is named with 1 to 32 of a-z 0-9 _ -" },
+    { "encode: {ladders: {gold: {segment: 1s}}}", "encode.ladders.gold: this version cannot" },
+    { "encode: {ladders: {gold: {copy: true, segment: 100ms}}}", "500ms" },
+    { "encode: {chunk: 1s, ladders: {gold: {copy: true, segment: 500ms}}}", "shorter than" },
+    { "encode: {ladders: {square: {segment: 1s, video: [{size: 720x720}]}}}",
+      "this version cannot transcode yet" },
+    { "ingest: {takeover: priority}", "newest, oldest" },
     /* what only the whole can tell */
     { "tls: {default: {cert: /a}}", "tls.default: cert and key belong together: key is missing" },
     { "tls: {tier: {cert: /a, key: /b}}", "tls.tier: cert and ca belong together" },
@@ -492,9 +508,11 @@ static void a_reload_tells_each_changed_key(void **state)
     assert_int_equal(conf_diff(a, a, add, &all), ST_OK);
     assert_string_equal(all.text, "");
     assert_int_equal(conf_diff(a, b, add, &all), ST_OK);
-    assert_string_equal(all.text, "apps.vod.origin:  -> \"http://s:80\" (live)\n"
+    assert_string_equal(all.text, "apps.vod.ladder:  -> \"source\" (new-sessions)\n"
+                                  "apps.vod.origin:  -> \"http://s:80\" (live)\n"
                                   "apps.vod.permanent_keys:  -> no (new-sessions)\n"
                                   "apps.vod.play:  -> open (live)\n"
+                                  "apps.vod.play_grace:  -> 12h (live)\n"
                                   "apps.vod.publish:  -> none (new-sessions)\n"
                                   "edge.listen: [] -> [\"http://[::1]:80\"] (live)\n"
                                   "node.id: \"a\" -> \"b\" (restart)\n"

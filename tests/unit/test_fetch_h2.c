@@ -202,7 +202,7 @@ static void open_tier(struct world *w, struct upstream *up, int n, const char *l
 
     memset(up, 0, (size_t)n * sizeof *up);
     w->origin = server_open();
-    (void)snprintf(edge, sizeof edge, "  upstream: [");
+    (void)snprintf(edge, sizeof edge, "  push: no\n  upstream: [");
     for (int i = 0; i < n; i++) {
         up[i].listen = server_open();
         up[i].fd = -1;

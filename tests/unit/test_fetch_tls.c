@@ -74,7 +74,8 @@ static void open_secure(struct secure_world *sw, bool trusted, bool upstream, co
     int n;
 
     memset(&sw->s, 0, sizeof sw->s);
-    world_open(&sw->w, "");
+    sw->w.origin = server_open();
+    world_open_with(&sw->w, "", "  push: no\n");
     assert_int_equal(tls_tickets_random(NULL, &tickets, &e), ST_OK);
     assert_int_equal(tls_set_new(&paths, 1, alpn, tickets, &sw->set, &e), ST_OK);
     tls_tickets_unref(&tickets);
@@ -201,7 +202,7 @@ static void an_upstream_must_speak_h2(void **state)
             IS(v, FETCHING);
         } else {
             TURN_UNTIL(&sw.w, state_of(v) == GOBJ_NEGATIVE);
-            is_negative(v, 502);
+            is_negative(v, 503);
         }
         let_go(&v);
         io_fini(&sw.s.io);

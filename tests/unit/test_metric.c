@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "core/metric.h"
+#include "core/metric_json.h"
 
 static struct metrics *all[3];
 
@@ -136,6 +137,50 @@ static void histograms_are_cumulative_and_count_is_inf(void **state)
     free(text);
 }
 
+static json_t *at(json_t *j, const char *a, const char *b, const char *c)
+{
+    j = json_object_get(j, a);
+    j = b != NULL ? json_object_get(j, b) : j;
+    return c != NULL ? json_object_get(j, c) : j;
+}
+
+static void the_same_sums_are_told_as_json(void **state)
+{
+    json_t *j, *h;
+
+    (void)state;
+    metric_add(&all[0]->cache_requests[METRIC_TIER_ORIGIN][METRIC_CACHE_STALE], 3);
+    metric_add(&all[2]->cache_requests[METRIC_TIER_ORIGIN][METRIC_CACHE_STALE], 4);
+    metric_add(&all[1]->http_requests[METRIC_PROTO_H2][METRIC_CODE_404][METRIC_OBJECT_INIT], 5);
+    metric_add(&all[0]->viewers, 2);
+    metric_sub(&all[1]->viewers, 5);
+    metric_sub(&all[0]->ingest_publishers, 1);
+    metric_add(&all[1]->ingest_publishers, 3);
+    metric_observe(&all[0]->http_ttfb_seconds, 126);
+    metric_observe(&all[1]->http_ttfb_seconds, UINT64_C(1) << 40);
+    j = metrics_json(all, 3);
+    assert_non_null(j);
+    assert_int_equal(json_integer_value(at(j, "cache_requests", "origin", "stale")), 7);
+    assert_true(json_is_integer(at(j, "cache_requests", "edge", "hit"))); /* zeros are told */
+    h = at(j, "http_requests", "h2", "404");
+    assert_int_equal(json_object_size(h), 1); /* but not of large families */
+    assert_int_equal(json_integer_value(json_object_get(h, "init")), 5);
+    assert_int_equal(json_object_size(at(j, "http_requests", NULL, NULL)), 1);
+    assert_int_equal(json_object_size(at(j, "http_requests", "h2", NULL)), 1);
+    assert_int_equal(json_integer_value(at(j, "viewers", NULL, NULL)), 0); /* below zero: not yet */
+    assert_int_equal(json_integer_value(at(j, "ingest_publishers", NULL, NULL)), 2);
+    h = at(j, "http_ttfb_seconds", NULL, NULL);
+    assert_int_equal(json_integer_value(json_object_get(h, "count")), 2);
+    assert_int_equal(json_array_size(json_object_get(h, "buckets")), METRIC_HIST_BOUNDS + 1);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(h, "buckets"), 1)), 1);
+    assert_int_equal(
+        json_integer_value(json_array_get(json_object_get(h, "buckets"), METRIC_HIST_BOUNDS)), 1);
+    h = at(j, "histogram_bounds_seconds", NULL, NULL);
+    assert_int_equal(json_array_size(h), METRIC_HIST_BOUNDS);
+    assert_true(json_real_value(json_array_get(h, 0)) == 0.000125);
+    json_decref(j);
+}
+
 static void every_bucket_bound_is_inclusive(void **state)
 {
     (void)state;
@@ -240,6 +285,7 @@ int main(void)
         T(a_gauge_may_be_lowered_by_another_loop),
         T(families_have_their_head_and_the_end_is_marked),
         T(histograms_are_cumulative_and_count_is_inf),
+        T(the_same_sums_are_told_as_json),
         T(every_bucket_bound_is_inclusive),
         T(odd_texts_are_escaped),
         T(unknown_codes_are_other),

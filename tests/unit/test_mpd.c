@@ -239,6 +239,35 @@ static void a_segment_in_progress_is_listed_while_it_is_promised(void **state)
     model_free(&m);
 }
 
+static void sound_waits_for_pictures_in_progress(void **state)
+{
+    struct model *m = begun();
+
+    (void)state;
+    second(m, 3, 2);
+    assert_int_equal(model_open(m, "v0", 4, 3 * V, 0), ST_OK);
+    assert_int_equal(model_open(m, "a0", 4, 3 * A, A), ST_OK);
+    assert_int_equal(said(m, "availabilityTime"), 0);
+    assert_int_equal(said(m, "<S t=\"96000\" d=\"48000\"/></SegmentTimeline>"), 1);
+    assert_int_equal(model_open(m, "v0", 4, 3 * V, V), ST_OK); /* both, as soon as one can be */
+    assert_int_equal(said(m, "availabilityTime"), 4);
+    assert_int_equal(said(m, "<S t=\"96000\" d=\"48000\" r=\"1\"/></SegmentTimeline>"), 1);
+    assert_int_equal(model_open(m, "v0", 4, 3 * V, 0), ST_OK);
+    assert_int_equal(model_chunk(m, "v0", 4, 3 * V, 2 * V, true, 5), ST_OK);
+    assert_int_equal(model_chunk(m, "a0", 4, 3 * A, A, true, 5), ST_OK);
+    assert_int_equal(model_close(m, "a0", 4, A), ST_OK); /* but what is whole is listed */
+    assert_int_equal(said(m, "<S t=\"96000\" d=\"48000\" r=\"1\"/></SegmentTimeline>"), 1);
+    assert_int_equal(said(m, "<S t=\"180000\" d=\"90000\"/></SegmentTimeline>"), 1);
+    /* sound alone waits for nothing */
+    model_cut(m);
+    assert_int_equal(model_period(m, 1, 7000000, &(struct model_rep_start){ "a0", 7 * A, 140 }, 1),
+                     ST_OK);
+    assert_int_equal(model_init(m, "a0", &audio), ST_OK);
+    assert_int_equal(model_open(m, "a0", 140, 7 * A, A), ST_OK);
+    assert_int_equal(said(m, "availabilityTimeComplete"), 1);
+    model_free(&m);
+}
+
 static void equal_segments_are_one_run_and_gaps_have_a_time(void **state)
 {
     struct model *m = begun();
@@ -584,6 +613,7 @@ int main(void)
         cmocka_unit_test(a_live_document_says_what_players_need),
         cmocka_unit_test(elements_come_in_the_order_of_the_schema),
         cmocka_unit_test(a_segment_in_progress_is_listed_while_it_is_promised),
+        cmocka_unit_test(sound_waits_for_pictures_in_progress),
         cmocka_unit_test(equal_segments_are_one_run_and_gaps_have_a_time),
         cmocka_unit_test(a_reconnect_is_a_period_of_its_own),
         cmocka_unit_test(a_period_does_not_wait_for_ever_for_a_silent_track),

@@ -84,7 +84,8 @@ static bool same_said(const struct said *a, const struct said *b)
     return a->kind == b->kind && a->n == b->n && a->t == b->t && a->d == b->d &&
            a->first == b->first && a->sap == b->sap && a->seq == b->seq &&
            a->next_tag == b->next_tag && a->bytes == b->bytes && a->first_n == b->first_n &&
-           memcmp(a->pto, b->pto, sizeof a->pto) == 0 && (a->state == NULL) == (b->state == NULL) &&
+           a->gop == b->gop && memcmp(a->pto, b->pto, sizeof a->pto) == 0 &&
+           (a->state == NULL) == (b->state == NULL) &&
            (a->state == NULL || strcmp(a->state, b->state) == 0);
 }
 
@@ -218,6 +219,23 @@ static void also_around_everything_that_can_happen(void **state)
     kill_after_every_chunk();
 }
 
+static void also_where_somebody_begins_in_a_hurry(void **state)
+{
+    struct show s = { .to_ms = 9000, .num = 30, .den = 1, .gop = 45, .audio_rate = 48000 };
+
+    (void)state;
+    begin_script(&s);
+    come_in_a_hurry(2500);
+    kill_after_every_chunk();
+    assert_true(script_n > 0);
+    begin_script(&s); /* GOPs of the Period before count, also for a worker that has not seen it */
+    add((struct item){ .kind = BREAK });
+    s.from_ms = 9000;
+    s.to_ms = 14000;
+    add_show(&s);
+    kill_after_every_chunk();
+}
+
 static void other_parameters_or_missing_tags_open_a_period(void **state)
 {
     struct show s = { .to_ms = 7000, .num = 30, .den = 1, .gop = 60, .audio_rate = 48000 };
@@ -265,13 +283,14 @@ static void other_parameters_or_missing_tags_open_a_period(void **state)
 static void what_cannot_be_a_state_of_ours_is_refused(void **state)
 {
     static const char good[] =
-        "{'v0':{'v':1,'next':9,'k':0,'start':3000,'off':3000,'tag':3,'num':1,'v0':'0123abcd',"
+        "{'v0':{'v':2,'next':9,'k':0,'start':3000,'off':3000,'tag':3,'num':1,'said':5,'pgop':0,'v0':'"
+        "0123abcd',"
         "'a0':'','ts':90000,'n':1,'t':270000,'end':288000,'seq':1,'d':0,'dts':285000,'dur':3000,"
-        "'shift':0,'idr':270000,'gop':0,'eq':0,'since':0}}";
+        "'shift':0,'idr':270000,'gop':0,'eq':0,'since':0,'trust':0}}";
     static const struct {
         const char *from, *to;
     } bad[] = {
-        { "'v':1", "'v':2" },
+        { "'v':2", "'v':1" },
         { "'next':9", "'next':-9" },
         { "'k':0", "'k':'0'" },
         { "'start':3000", "'start':99999999999999" },
@@ -295,6 +314,10 @@ static void what_cannot_be_a_state_of_ours_is_refused(void **state)
         { "'v0':{", "'v0':[],'x':{" },
         { "'since':0", "'since':-1" },
         { "'dts':285000", "'dts':null" },
+        { "'pgop':0", "'pgop':-1" },
+        { "'pgop':0,", "" },
+        { "'said':5", "'said':-5" },
+        { "'trust':0", "'trust':1" },
     };
 
     (void)state;
@@ -327,6 +350,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_worker_goes_on_inside_the_segment),
         cmocka_unit_test(also_around_everything_that_can_happen),
+        cmocka_unit_test(also_where_somebody_begins_in_a_hurry),
         cmocka_unit_test(other_parameters_or_missing_tags_open_a_period),
         cmocka_unit_test(what_cannot_be_a_state_of_ours_is_refused),
     };

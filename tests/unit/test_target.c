@@ -192,7 +192,14 @@ static void a_token_is_taken_off(void **state)
     is_text(t.rest, "/b/manifest.mpd");
     is_text(t.query, "dvr=1h");
     free(kept);
-    /* the reserved words are not behind a token, and neither is another token */
+    assert_int_equal(parse("/p/x/watch/live/b", 0, &t, &kept), ST_OK);
+    assert_int_equal(t.kind, TARGET_WATCH);
+    is_text(t.stream, "b");
+    free(kept);
+    /* the other reserved words are not behind a token, and neither is another token */
+    assert_int_equal(parse("/p/x/watch/watch.js", 0, &t, &kept), ST_OK);
+    assert_int_equal(t.kind, TARGET_RESERVED);
+    free(kept);
     assert_int_equal(parse("/p/x/time", 0, &t, &kept), ST_OK);
     assert_int_equal(t.kind, TARGET_RESERVED);
     free(kept);

@@ -172,27 +172,88 @@ static void a_segment_begins_at_an_idr_and_once_per_cell(void **state)
     assert_int_equal(check_rules(TL_VIDEO), 10);
 }
 
-static void a_duration_is_promised_after_three_equal_gops(void **state)
+/* Every promise of a rendition is kept, but for the last segment, which the end cuts short. */
+static void check_promises(enum tl_rep rep, size_t from)
+{
+    for (size_t i = from; i < count_of('O', rep) - 1; i++)
+        assert_int_equal(nth('O', rep, i)->d, nth('X', rep, i)->d);
+}
+
+static void a_duration_is_promised_from_the_first_segment_on(void **state)
 {
     struct show s = plain;
 
     (void)state;
     s.to_ms = 20000;
     play_show(&s);
-    for (size_t i = 0; i < 10; i++)
-        assert_int_equal(nth('O', TL_VIDEO, i)->d, i < 3 ? 0 : 180000);
-    for (size_t i = 0; i < 10; i++)
-        assert_in_range(nth('X', TL_VIDEO, i)->d, i < 9 ? 180000 : 179900, 180000);
+    check_promises(TL_VIDEO, 0);
+    check_promises(TL_AUDIO, 0);
+    assert_int_equal(nth('O', TL_VIDEO, 0)->d, 180000);
     s.gop = 20; /* three to a segment */
     play_show(&s);
-    assert_int_equal(nth('O', TL_VIDEO, 0)->d, 0);
-    assert_int_equal(nth('O', TL_VIDEO, 1)->d, 180000);
-    s.gop = 45; /* 1.5 s: three of them reach into the cell after the next */
+    check_promises(TL_VIDEO, 0);
+    s.gop = 45; /* 1.5 s: two of them reach into the next cell, as is known after the first */
     play_show(&s);
-    for (size_t i = 3; i < count_of('O', TL_VIDEO) - 1; i++)
-        assert_int_equal(nth('O', TL_VIDEO, i)->d, nth('X', TL_VIDEO, i)->d);
-    for (size_t i = 0; i < count_of('O', TL_AUDIO) - 1; i++)
-        assert_int_equal(nth('O', TL_AUDIO, i)->d, nth('X', TL_AUDIO, i)->d);
+    assert_int_equal(nth('O', TL_VIDEO, 0)->d, 180000);
+    assert_int_equal(nth('O', TL_VIDEO, 1)->n, nth('O', TL_VIDEO, 0)->n);
+    assert_int_equal(nth('O', TL_VIDEO, 1)->d, 270000);
+    assert_int_equal(nth('X', TL_VIDEO, 0)->d, 270000);
+    for (size_t i = 1; i < count_of('X', TL_VIDEO) - 1; i++)
+        assert_int_equal(nth('O', TL_VIDEO, i + 1)->d, nth('X', TL_VIDEO, i)->d);
+    check_promises(TL_AUDIO, 0);
+    s.gop = 120; /* twice as long as was thought: so are the next */
+    play_show(&s);
+    assert_int_equal(nth('O', TL_VIDEO, 1)->d, 360000);
+    for (size_t i = 0; i < count_of('X', TL_VIDEO) - 1; i++)
+        assert_int_equal(nth('O', TL_VIDEO, i + 1)->d, nth('X', TL_VIDEO, i)->d);
+}
+
+static void gops_that_differ_are_not_trusted_again_before_three_are_equal(void **state)
+{
+    struct show s = plain;
+    size_t period;
+
+    (void)state;
+    s.to_ms = 4000;
+    begin_script(&s);
+    s.gop = 45;
+    for (int i = 0; i < 6; i++) { /* GOPs of 2 s, then 1.5, 2, 2, 1.5, 2, 2 */
+        s.from_ms = s.to_ms;
+        s.to_ms += i % 3 == 0 ? 1500 : 2000;
+        s.gop = i % 3 == 0 ? 45 : 60;
+        add_show(&s);
+    }
+    add((struct item){ .kind = BREAK });
+    s.from_ms = s.to_ms + 2000;
+    s.to_ms = s.from_ms + 9000;
+    s.gop = 60;
+    add_show(&s);
+    play();
+    check_rules(TL_VIDEO);
+    period = (size_t)(nth('P', 0, 1) - said);
+    /* the first difference is seen when the first short one ends */
+    for (size_t i = 0; i < said_n; i++)
+        if (said[i].kind == 'O' && said[i].rep == TL_VIDEO && said[i].t > (3000 + 5500) * 90)
+            assert_int_equal(said[i].d, i > period && said[i].t > (3000 + 22000) * 90 ? 180000 : 0);
+}
+
+static void a_period_takes_the_gops_of_the_one_before(void **state)
+{
+    struct show s = plain;
+
+    (void)state;
+    s.to_ms = 9000;
+    s.gop = 90;
+    begin_script(&s);
+    add((struct item){ .kind = BREAK });
+    s.from_ms = 11000;
+    s.to_ms = 20000;
+    add_show(&s);
+    play();
+    assert_int_equal(nth('P', 0, 1)->gop, 270000);
+    for (const struct said *x = nth('P', 0, 1); x < said + said_n; x++)
+        if (x->kind == 'O' && x->rep == TL_VIDEO)
+            assert_int_equal(x->d, 270000);
 }
 
 static void an_idr_that_does_not_come_makes_the_promise_longer(void **state)
@@ -305,10 +366,13 @@ static void periods_never_overlap_and_numbers_rise(void **state)
             .from_ms = 2000, .to_ms = 4000, .num = 30, .den = 1, .gop = 30, .audio_rate = 48000 });
     }
     play();
-    assert_int_equal(count_of('P', 0), 6);
+    /* what lies before the end of the last Period is dropped: a GOP, then all of them */
+    assert_int_equal(count_of('P', 0), 2);
+    assert_int_equal(nth('P', 0, 1)->t, 6000);
+    assert_int_equal(nth('P', 0, 1)->pto[TL_VIDEO], 6000 * 90);
     check_rules(TL_VIDEO);
     check_rules(TL_AUDIO);
-    conf.k = 7;
+    conf.k = 7; /* but nobody waits for a minute */
     conf.number = 900;
     conf.earliest_ms = 60000;
     play_with(&conf);
@@ -317,6 +381,90 @@ static void periods_never_overlap_and_numbers_rise(void **state)
     assert_int_equal(nth('P', 0, 0)->first_n, 900);
     assert_int_equal(nth('P', 0, 0)->t, 60000);
     assert_int_equal(nth('P', 0, 5)->n, 12);
+}
+
+static size_t frames_said(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < said_n; i++)
+        n += said[i].kind == 'C' && said[i].rep == TL_VIDEO ? said[i].samples : 0;
+    return n;
+}
+
+static void who_begins_with_a_backlog_begins_where_it_ends(void **state)
+{
+    struct show s = plain;
+
+    (void)state;
+    s.to_ms = 15000;
+    begin_script(&s);
+    come_in_a_hurry(5000); /* in time from 5.55 s on: the last IDR before that is at 4 s */
+    play();
+    assert_int_equal(count_of('P', 0), 1);
+    assert_int_equal(nth('P', 0, 0)->t, 3000 + 4000);
+    assert_int_equal(nth('P', 0, 0)->first_n, 3);
+    assert_int_equal(nth('C', TL_VIDEO, 0)->t, 7000 * 90);
+    assert_int_equal(frames_said(), (15 - 4) * 30);
+    check_rules(TL_VIDEO);
+    check_rules(TL_AUDIO);
+    check_promises(TL_VIDEO, 0);
+    check_promises(TL_AUDIO, 0);
+    /* no IDR in it: nothing is lost, and the sound of more than a segment waits with the pictures */
+    s.gop = 150;
+    begin_script(&s);
+    come_in_a_hurry(3000);
+    play();
+    assert_int_equal(nth('P', 0, 0)->t, 3000);
+    assert_int_equal(frames_said(), 15 * 30);
+    assert_true(nth('X', TL_AUDIO, 0)->d > 48000 * 3);
+    assert_int_equal(nth('O', TL_AUDIO, 0)->d, nth('C', TL_AUDIO, 0)->d);
+    check_rules(TL_VIDEO);
+    check_rules(TL_AUDIO);
+    /* a little: most broadcasts begin so */
+    begin_script(&s);
+    come_in_a_hurry(300);
+    play();
+    assert_in_range(nth('P', 0, 0)->t, 3000, 3004);
+    assert_int_equal(frames_said(), 15 * 30);
+    check_rules(TL_AUDIO);
+    s = (struct show){ .to_ms = 15000, .no_video = true, .audio_rate = 48000 };
+    begin_script(&s);
+    come_in_a_hurry(5000);
+    play();
+    assert_in_range(nth('P', 0, 0)->t, 3000 + 5000, 3000 + 6500);
+    assert_int_equal(nth('C', TL_AUDIO, 0)->t, nth('P', 0, 0)->t * 48);
+    check_rules(TL_AUDIO);
+}
+
+static void a_backlog_longer_than_the_gap_waits_for_the_idr_after_it(void **state)
+{
+    struct show s = plain;
+    size_t first;
+
+    (void)state;
+    s.to_ms = 6000;
+    s.audio_rate = 0;
+    begin_script(&s);
+    first = script_n;
+    add((struct item){ .kind = BREAK });
+    add_anchor(3000); /* is 2.5 s too late */
+    s.from_ms = 6100;
+    s.to_ms = 16000;
+    add_show(&s);
+    for (size_t i = first; i < script_n; i++)
+        if (script[i].kind == VIDEO && script[i].ms == 6300) {
+            memmove(&script[i + 1], &script[i], (script_n++ - i) * sizeof script[0]);
+            script[i] = (struct item){ .kind = ANCHOR,
+                                       .tag = script[i].tag,
+                                       .anchor_us = AST_S * INT64_C(1000000) + 500000 };
+            break;
+        }
+    play();
+    /* 6100 and 8100 would be before 9000, where the first ended; 10100 is not */
+    assert_int_equal(count_of('P', 0), 2);
+    assert_int_equal(nth('P', 0, 1)->t, 500 + 10100);
+    check_rules(TL_VIDEO);
 }
 
 static void a_configuration_sent_again_changes_nothing(void **state)
@@ -606,7 +754,6 @@ static void a_publisher_who_lags_gets_a_later_period(void **state)
 static void a_publisher_who_leads_by_a_gop_loses_it(void **state)
 {
     struct show s = plain;
-    size_t frames = 0;
 
     (void)state;
     s.to_ms = 70000;
@@ -624,9 +771,7 @@ static void a_publisher_who_leads_by_a_gop_loses_it(void **state)
     assert_int_equal(count_of('P', 0), 2);
     /* one GOP dropped, and no earlier than where the last Period ended */
     assert_int_equal(nth('P', 0, 1)->t, 3000 + 70000);
-    for (size_t i = 0; i < said_n; i++)
-        frames += said[i].kind == 'C' && said[i].rep == TL_VIDEO ? said[i].samples : 0;
-    assert_int_equal(frames, 90 * 30 - 60);
+    assert_int_equal(frames_said(), 90 * 30 - 60);
     check_rules(TL_VIDEO);
     check_rules(TL_AUDIO);
 }
@@ -652,11 +797,15 @@ int main(void)
         cmocka_unit_test(the_period_begins_with_the_first_picture),
         cmocka_unit_test(chunks_are_as_long_as_they_should_be),
         cmocka_unit_test(a_segment_begins_at_an_idr_and_once_per_cell),
-        cmocka_unit_test(a_duration_is_promised_after_three_equal_gops),
+        cmocka_unit_test(a_duration_is_promised_from_the_first_segment_on),
+        cmocka_unit_test(gops_that_differ_are_not_trusted_again_before_three_are_equal),
+        cmocka_unit_test(a_period_takes_the_gops_of_the_one_before),
         cmocka_unit_test(an_idr_that_does_not_come_makes_the_promise_longer),
         cmocka_unit_test(twenty_seconds_without_an_idr_are_refused),
         cmocka_unit_test(a_discontinuity_opens_a_period_at_the_next_idr),
         cmocka_unit_test(periods_never_overlap_and_numbers_rise),
+        cmocka_unit_test(who_begins_with_a_backlog_begins_where_it_ends),
+        cmocka_unit_test(a_backlog_longer_than_the_gap_waits_for_the_idr_after_it),
         cmocka_unit_test(a_configuration_sent_again_changes_nothing),
         cmocka_unit_test(another_configuration_opens_a_period_at_its_idr),
         cmocka_unit_test(audio_that_comes_late_gets_a_period_of_its_own),

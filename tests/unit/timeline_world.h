@@ -44,6 +44,7 @@ struct said {
     enum tl_rep rep;
     int64_t n, t, d;
     int64_t first_n; /* P: number of its first segments */
+    int64_t gop;     /* P */
     bool first, sap;
     uint32_t seq;
     size_t samples;
@@ -71,6 +72,7 @@ static inline void on_period(void *ctx, const struct tl_period *p)
     s->n = p->k;
     s->t = p->start_ms;
     s->first_n = p->number;
+    s->gop = p->gop;
     s->next_tag = p->first_tag;
     for (int i = 0; i < TL_REPS; i++) {
         s->has[i] = p->init[i] != NULL;
@@ -231,6 +233,28 @@ static inline void add_show(const struct show *s)
                            .sync = pos == 0,
                            .n = pos == 0 ? 2000 + rnd(3000) : 100 + rnd(600) });
         v++;
+    }
+}
+
+/* What the script has of media comes late_ms after it was made, but then ten times as fast, until it
+ * comes when it is made. Marks tell the anchor as a home does; at first it is late_ms too late. */
+static inline void come_in_a_hurry(int64_t late_ms)
+{
+    static struct item was[SCRIPT_MAX];
+    size_t n = script_n;
+    int64_t told = INT64_MAX;
+
+    memcpy(was, script, n * sizeof *was);
+    script_clear();
+    for (size_t i = 0; i < n; i++) {
+        int64_t late = late_ms - was[i].ms * 9 / 10;
+
+        if (was[i].kind == ANCHOR)
+            continue;
+        late = late > 0 ? late : 0;
+        if (told - late >= 5)
+            add_anchor(3000 + (told = late));
+        add(was[i]);
     }
 }
 

@@ -79,6 +79,16 @@ function look_at_period() {
 }
 video.addEventListener("timeupdate", look_at_period);
 
+/* How late this page's own timers are: a player cannot do better than the machine lets it. */
+const TICK_MS = 50;
+let ticked = performance.now();
+let lag_ms = 0;
+setInterval(() => {
+  const now = performance.now();
+  lag_ms = Math.max(lag_ms, now - ticked - TICK_MS);
+  ticked = now;
+}, TICK_MS);
+
 let latency = () => null;
 function sample() {
   const buffered = [];
@@ -98,10 +108,12 @@ function sample() {
     size: [video.videoWidth, video.videoHeight],
     visible: document.visibilityState === "visible",
     gap_ms: last === null ? 0 : Math.max(gap_ms, wall(now) - last.at_ms),
+    lag_ms,
     frames,
   });
   frames = [];
   gap_ms = 0;
+  lag_ms = 0;
 }
 
 function load_script(src) {
