@@ -111,7 +111,7 @@ struct conf_ingest_limits {
     uint64_t handshake_timeout_us, publish_timeout_us;
     uint64_t before_bytes, data_bytes, media_bytes; /* of a message */
     uint64_t assembly_bytes, control_queue_bytes;   /* of a connection */
-    uint64_t spool_bytes;                           /* of a session */
+    uint64_t spool_bytes;                           /* of a broadcast */
     uint32_t per_address, unpublished;
     uint32_t commands_s;
     const struct conf_net *exempt; /* from per_address */
@@ -170,6 +170,8 @@ struct conf {
     struct {
         const struct conf_url *listen;
         size_t listen_n;
+        const struct conf_url *relay; /* none: the homes of streams are here */
+        size_t relay_n;
         uint64_t reconnect_window_us;
         uint64_t idle_timeout_us;
         uint64_t spool_us;
@@ -180,6 +182,7 @@ struct conf {
         uint32_t workers;
         uint64_t chunk_us;
         uint64_t hung_after_us;
+        uint64_t quarantine_us;
         const struct conf_ladder *ladders;
         size_t ladders_n;
     } encode;

@@ -298,6 +298,15 @@ const struct conf_key conf_keys[] = {
       .def = "",
       .when = CONF_LIVE,
       .help = "`rtmp://` and `rtmps://`, each with its port." },
+    { .path = "ingest.relay",
+      .type = CONF_URLS,
+      LIST(conf, ingest.relay),
+      .max = 64,
+      .def = "",
+      .when = CONF_LIVE,
+      .help = "The data centres (`origin.listen` of each) that publishers are relayed to, with the "
+              "certificates of `tls.tier`; the same list as in `edge.upstream`. Empty: streams "
+              "have their home in this process." },
     { .path = "ingest.reconnect_window",
       .type = CONF_TIME,
       FIELD(conf, ingest.reconnect_window_us),
@@ -318,7 +327,8 @@ const struct conf_key conf_keys[] = {
       RANGE(S, 60 * S),
       .def = "8s",
       .when = CONF_NEW_SESSIONS,
-      .help = "How much of a broadcast is kept for a worker that has to start over." },
+      .help = "How much of a broadcast is kept for a worker that has to start over, and at a POP "
+              "for another home." },
     { .path = "ingest.takeover",
       .type = CONF_ENUM,
       FIELD(conf, ingest.takeover),
@@ -396,7 +406,7 @@ const struct conf_key conf_keys[] = {
       INGEST(spool_bytes),
       RANGE(MIB, GIB),
       .def = "64M",
-      .help = "What is kept of one broadcast for a worker that has to start over." },
+      .help = "What is kept of one broadcast for that." },
     { .path = "ingest.limits.control_queue",
       .type = CONF_SIZE,
       INGEST(control_queue_bytes),
@@ -655,6 +665,14 @@ const struct conf_key conf_keys[] = {
       .when = CONF_LIVE,
       .help = "A worker that says nothing for so long while frames go up is ended and started "
               "again; its streams go on elsewhere." },
+    { .path = "encode.quarantine",
+      .type = CONF_TIME,
+      FIELD(conf, encode.quarantine_us),
+      RANGE(0, 24 * H),
+      .def = "10m",
+      .when = CONF_LIVE,
+      .help = "How long a stream is refused that a worker had in hand at three crashes within a "
+              "minute; 0: not at all." },
     { .path = "encode.ladders",
       .type = CONF_SECTION,
       .help = "What is made of a broadcast. `source` is there in any case: it passes through what "

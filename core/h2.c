@@ -871,6 +871,11 @@ bool h2_accepts(const struct h2 *h2)
                                                           NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }
 
+bool h2_going_away(const struct h2 *h2)
+{
+    return h2->shutdowns == 0 && nghttp2_session_check_request_allowed(h2->session) == 0;
+}
+
 unsigned h2_streams_open(const struct h2 *h2) { return h2->open; }
 
 enum h2_end h2_end_of(const struct h2 *h2) { return h2->end; }

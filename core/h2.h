@@ -218,6 +218,7 @@ bool h2_wants_write(const struct h2 *h2); /* the pump or the socket has work */
 bool h2_idle(const struct h2 *h2);        /* no stream open, nothing to write */
 bool h2_done(const struct h2 *h2);        /* finished on both sides: close */
 bool h2_accepts(const struct h2 *h2);     /* client: a request would go out at once */
+bool h2_going_away(const struct h2 *h2);  /* client: the peer has said GOAWAY */
 unsigned h2_streams_open(const struct h2 *h2);
 enum h2_end h2_end_of(const struct h2 *h2);
 

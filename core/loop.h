@@ -40,6 +40,7 @@ enum loop_slot {
     LOOP_FETCH,
     LOOP_HOME,
     LOOP_INGEST,
+    LOOP_UPLINK,
     LOOP_TLS_STAGE,
     LOOP_SLOTS
 };

@@ -176,6 +176,7 @@
     X(L, TIMESTAMPS, "timestamps")               \
     X(L, REPLACED, "replaced")                   \
     X(L, KICKED, "kicked")                       \
+    X(L, QUARANTINE, "quarantine")               \
     X(L, UNAVAILABLE, "unavailable")             \
     X(L, MEMORY, "memory")                       \
     X(L, SHUTDOWN, "shutdown")
@@ -203,35 +204,50 @@
     X(L, EXPIRED, "expired")
 #define METRIC_LIST_WORKER(X, L) X(L, UP, "up") X(L, DOWN, "down")
 #define METRIC_LIST_RESTART(X, L) X(L, CRASH, "crash") X(L, EXIT, "exit") X(L, HUNG, "hung")
+#define METRIC_LIST_RECONNECT(X, L) \
+    X(L, RESUMED, "resumed")        \
+    X(L, MOVED, "moved")            \
+    X(L, GAVE_UP, "gave_up")
+#define METRIC_LIST_UPLINK_FAILURE(X, L) \
+    X(L, LOST, "lost")                   \
+    X(L, SILENT, "silent")               \
+    X(L, FULL, "full")                   \
+    X(L, FENCED, "fenced")               \
+    X(L, REFUSED, "refused")             \
+    X(L, ELSEWHERE, "elsewhere")         \
+    X(L, DRAINING, "draining")           \
+    X(L, PROTOCOL, "protocol")
 #define METRIC_LIST_MEDIA(X, L) X(L, AUDIO, "audio") X(L, VIDEO, "video") X(L, DATA, "data")
 
 #define METRIC_LIST_RESYNC(X, L) X(L, PARTIAL, "partial") X(L, FULL, "full")
 
 /*    enum metric_x, list, label name */
-#define METRIC_LABELS(L)                    \
-    L(tier, TIER, "tier")                   \
-    L(cache, CACHE, "result")               \
-    L(fill_error, FILL_ERROR, "reason")     \
-    L(evict, EVICT, "reason")               \
-    L(memory, MEMORY, "kind")               \
-    L(upstream, UPSTREAM, "code")           \
-    L(proto, PROTO, "proto")                \
-    L(code, CODE, "code")                   \
-    L(object, OBJECT, "object")             \
-    L(conn, CONN, "state")                  \
-    L(close, CLOSE, "reason")               \
-    L(reset, RESET, "reason")               \
-    L(tls, TLS, "result")                   \
-    L(resumed, RESUMED, "resumed")          \
-    L(reload, RELOAD, "result")             \
-    L(resync, RESYNC, "kind")               \
-    L(limit, LIMIT, "limit")                \
-    L(ingest_close, INGEST_CLOSE, "reason") \
-    L(fault, FAULT, "fault")                \
-    L(media, MEDIA, "media")                \
-    L(play, PLAY, "result")                 \
-    L(auth, AUTH, "result")                 \
-    L(worker, WORKER, "state")              \
+#define METRIC_LABELS(L)                        \
+    L(tier, TIER, "tier")                       \
+    L(cache, CACHE, "result")                   \
+    L(fill_error, FILL_ERROR, "reason")         \
+    L(evict, EVICT, "reason")                   \
+    L(memory, MEMORY, "kind")                   \
+    L(upstream, UPSTREAM, "code")               \
+    L(proto, PROTO, "proto")                    \
+    L(code, CODE, "code")                       \
+    L(object, OBJECT, "object")                 \
+    L(conn, CONN, "state")                      \
+    L(close, CLOSE, "reason")                   \
+    L(reset, RESET, "reason")                   \
+    L(tls, TLS, "result")                       \
+    L(resumed, RESUMED, "resumed")              \
+    L(reload, RELOAD, "result")                 \
+    L(resync, RESYNC, "kind")                   \
+    L(limit, LIMIT, "limit")                    \
+    L(ingest_close, INGEST_CLOSE, "reason")     \
+    L(fault, FAULT, "fault")                    \
+    L(media, MEDIA, "media")                    \
+    L(reconnect, RECONNECT, "result")           \
+    L(uplink_failure, UPLINK_FAILURE, "reason") \
+    L(play, PLAY, "result")                     \
+    L(auth, AUTH, "result")                     \
+    L(worker, WORKER, "state")                  \
     L(restart, RESTART, "reason")
 
 /* clang-format off */
@@ -269,9 +285,16 @@
     M1(COUNTER, ingest_frames_dropped, NONE, MEDIA, "Messages of media and data that were of no use: broken, empty, unknown, before a configuration, too late after a silence.") \
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
+    M0(GAUGE, ingest_spool_bytes, BYTES, "Tags of relayed publishers that are kept for their next home.") \
+    M0(COUNTER, ingest_spool_lost, NONE, "Tags that the limits of the spool threw out while they were still needed.") \
+    M1(COUNTER, ingest_reconnects, NONE, RECONNECT, "Relayed publishers that had lost their home, by where they went on.") \
+    M1(COUNTER, ingest_uplink_failures, NONE, UPLINK_FAILURE, "Attempts to reach a home, or to stay with it, that came to nothing.") \
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
     M1(GAUGE, encoder_workers, NONE, WORKER, "Encoder workers, by whether they run or wait to be started again.") \
     M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
+    M0(GAUGE, relay_exchanges, NONE, "Publishers at POPs whose tags come to this home.") \
+    M0(COUNTER, relay_tags_repeated, NONE, "Tags that a POP sent again and that had come already.") \
+    M0(COUNTER, encoder_quarantines, NONE, "Streams refused for a while, because workers have crashed on them.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \
     M0(GAUGE, config_generation, NONE, "Generation of the configuration in force.") \

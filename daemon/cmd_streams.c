@@ -74,6 +74,9 @@ static int run(const struct cmd_args *a)
     (void)printf("%-32s %-13s %-9s %7s %7s %6s %9s %8s %6s\n", "STREAM", "SESSION", "STATE", "UP",
                  "VIEWERS", "PERIOD", "LAST TAG", "LATENCY", "WORKER");
     json_array_foreach(json_object_get(answer, "streams"), i, one) print_stream(one);
+    json_array_foreach(json_object_get(answer, "refused"), i, one)(void)
+        printf("%-32s %-13s for %" PRId64 "s more\n", text(one, "name"), text(one, "why"),
+               number(one, "left_s"));
     if (!json_is_true(json_object_get(answer, "whole")))
         (void)fputs("not every loop has answered in time\n", stderr);
     json_decref(answer);
@@ -91,6 +94,7 @@ const struct cmd cmd_streams = {
         "segment in the last ten seconds. LAST TAG: since\n"
         "the publisher's last frame came. LATENCY: the age of the newest chunk that can be\n"
         "played, from the arrival of its first frame. Below: its renditions, with the bitrate of "
-        "their last segments.",
+        "their last segments.\nIn the end the streams that are refused: banned by freshet kick, or "
+        "quarantined because\nencoders have crashed on them.",
     .run = run,
 };

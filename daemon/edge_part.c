@@ -108,7 +108,7 @@ static enum st next_tickets(struct edge *e, struct tls_tickets **out, struct err
     return tls_tickets_random(e->tickets, out, err);
 }
 
-static struct tls_tier_paths tier_paths(const struct conf *c)
+struct tls_tier_paths edge_tier_paths(const struct conf *c)
 {
     return (struct tls_tier_paths){
         .cert = c->tls.tier.cert[0] != '\0' ? c->tls.tier.cert : NULL,
@@ -120,7 +120,7 @@ static struct tls_tier_paths tier_paths(const struct conf *c)
 /* What our other machines come in by; NULL: no listener needs it. */
 static enum st load_tier(const struct conf *c, SSL_CTX **out, struct err *err)
 {
-    struct tls_tier_paths paths = tier_paths(c);
+    struct tls_tier_paths paths = edge_tier_paths(c);
 
     *out = NULL;
     for (size_t i = 0; i < c->origin.listen_n; i++)
@@ -132,7 +132,7 @@ static enum st load_tier(const struct conf *c, SSL_CTX **out, struct err *err)
 static enum st load_routes(const struct conf *c, SSL_CTX *outside, struct routes **out,
                            struct err *err)
 {
-    struct tls_tier_paths paths = tier_paths(c);
+    struct tls_tier_paths paths = edge_tier_paths(c);
     SSL_CTX *tier = NULL;
     enum st st = ST_OK;
 

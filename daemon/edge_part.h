@@ -16,13 +16,17 @@
 #include "daemon/listeners.h"
 #include "daemon/part.h"
 
+struct conf;
 struct store;
+struct tls_tier_paths;
 
 extern const struct part edge_part;
 json_t *edge_metrics_json(const struct process *p); /* of the whole process; NULL: no memory */
 struct store *edge_store(const struct process *p);  /* the process's one store */
-extern const struct listen_user edge_user;          /* edge.listen */
-extern const struct listen_user admin_user;         /* admin.listen */
-extern const struct listen_user tier_user;          /* origin.listen */
+/* `tls.tier`: what is not configured is NULL. */
+struct tls_tier_paths edge_tier_paths(const struct conf *c);
+extern const struct listen_user edge_user;  /* edge.listen */
+extern const struct listen_user admin_user; /* admin.listen */
+extern const struct listen_user tier_user;  /* origin.listen */
 
 #endif

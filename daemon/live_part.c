@@ -1,6 +1,7 @@
 #include "daemon/live_part.h"
 
 #include <openssl/sha.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #include "daemon/process.h"
 #include "daemon/workers.h"
 #include "ingest/conn.h"
+#include "ingest/dcs.h"
+#include "ingest/uplink.h"
 #include "origin/disk.h"
 #include "origin/home.h"
 
@@ -23,23 +26,28 @@ struct delivery {
     struct mail mail;
     struct tls_set *tls;
     struct auth_keys *keys;
+    struct dcs *dcs;
 };
 
 struct live {
     struct disk *disk;
     struct home *home;
     struct ingest *ingest;
+    struct uplinks *uplinks;
     const struct addr_sock *workers[WORKERS_MAX];
     struct delivery *deliveries[CONF_LOOPS_MAX]; /* between prepare and commit or abort */
 };
 
 /* --- the sink: one publisher ---
  *
+ * His tags go through a door to the home in this process, or up to one elsewhere: what it is when he
+ * arrives it stays, whatever a reload brings.
  * Tags of one turn of the loop travel together: the first one posts a letter to the publisher's own
  * loop, and its delivery sends the burst. */
 struct publisher {
     struct ingest_conn *conn; /* NULL: gone */
-    struct door *door;
+    struct door *door;        /* one of the two */
+    struct uplink *uplink;
     struct mail flush_mail;
     bool flush_posted;
     bool discontinuity;
@@ -60,6 +68,8 @@ static void flush_delivered(struct loop *l, struct mail *m)
     p->flush_posted = false;
     if (p->door != NULL)
         door_flush(p->door);
+    if (p->uplink != NULL)
+        uplink_flush(p->uplink);
     put_publisher(p);
 }
 
@@ -81,6 +91,11 @@ static enum metric_ingest_close close_of(enum door_why why)
         return METRIC_INGEST_CLOSE_AUTH;
     case DOOR_BUSY:
         return METRIC_INGEST_CLOSE_BUSY;
+    case DOOR_KICKED:
+    case DOOR_BANNED:
+        return METRIC_INGEST_CLOSE_KICKED;
+    case DOOR_QUARANTINED:
+        return METRIC_INGEST_CLOSE_QUARANTINE;
     case DOOR_NO_WORKER:
     case DOOR_REFUSED:
     case DOOR_LIMIT:
@@ -97,6 +112,43 @@ static void on_closed(void *ctx, enum door_why why)
     ingest_end(p->conn, close_of(why), door_why_text(why));
 }
 
+static void on_relayed(void *ctx)
+{
+    struct publisher *p = ctx;
+
+    ingest_accept(p->conn, 0);
+}
+
+static enum metric_ingest_close close_of_uplink(enum uplink_why why)
+{
+    switch (why) {
+    case UPLINK_TAKEN:
+        return METRIC_INGEST_CLOSE_REPLACED;
+    case UPLINK_EXPIRED:
+        return METRIC_INGEST_CLOSE_AUTH;
+    case UPLINK_BUSY:
+        return METRIC_INGEST_CLOSE_BUSY;
+    case UPLINK_KICKED:
+    case UPLINK_BANNED:
+        return METRIC_INGEST_CLOSE_KICKED;
+    case UPLINK_QUARANTINED:
+        return METRIC_INGEST_CLOSE_QUARANTINE;
+    case UPLINK_REFUSED:
+    case UPLINK_NO_HOME:
+    case UPLINK_STOPPING:
+        break;
+    }
+    return METRIC_INGEST_CLOSE_UNAVAILABLE;
+}
+
+static void on_uplink_closed(void *ctx, enum uplink_why why)
+{
+    struct publisher *p = ctx;
+
+    ingest_end(p->conn, close_of_uplink(why), uplink_why_text(why));
+}
+
+static const struct uplink_ops uplink_ops = { .accepted = on_relayed, .closed = on_uplink_closed };
 static const struct door_ops door_ops = { .accepted = on_accepted, .closed = on_closed };
 
 /* The home keeps a digest of what let somebody in, never the signature itself. */
@@ -111,6 +163,18 @@ static void sign_claim(struct door_claim *claim, const struct auth_target *t)
     (void)SHA256(text, sizeof text, sum);
     memcpy(claim->key, sum, sizeof claim->key);
     claim->has_key = true;
+}
+
+static enum st open_publisher(struct live *live, struct publisher *p, const char *name,
+                              const struct door_claim *claim)
+{
+    struct loop *l = ingest_conn_loop(p->conn);
+    struct uplink_key key = { .there = claim->has_key, .expired = claim->expired };
+
+    if (!uplinks_ready(l))
+        return door_open(live->home, l, name, claim, &door_ops, p, &p->door);
+    memcpy(key.digest, claim->key, sizeof key.digest);
+    return uplink_open(l, name, &key, &uplink_ops, p, &p->uplink);
 }
 
 static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_request *r)
@@ -129,7 +193,7 @@ static void on_publish(void *ctx, struct ingest_conn *c, const struct ingest_req
     p->conn = c;
     p->flush_mail.deliver = flush_delivered;
     ingest_set_user(c, p);
-    if (door_open(live->home, ingest_conn_loop(c), name, &claim, &door_ops, p, &p->door) != ST_OK) {
+    if (open_publisher(live, p, name, &claim) != ST_OK) {
         ingest_set_user(c, NULL);
         free(p);
         ingest_refuse(c, METRIC_INGEST_CLOSE_BUSY, "out of memory");
@@ -144,6 +208,7 @@ static void leave(struct ingest_conn *c, bool ended)
         return;
     ingest_set_user(c, NULL);
     door_leave(&p->door, ended);
+    uplink_leave(&p->uplink, ended);
     p->conn = NULL;
     put_publisher(p);
 }
@@ -180,7 +245,8 @@ static void on_tag(void *ctx, struct ingest_conn *c, const struct flv_tag *tag,
      * it at a time that is a jump once its clock has wrapped: what is half done would be dropped. */
     if (tag->type == FLV_SCRIPT || media->packet == FLV_END)
         return;
-    if (!door_tag(p->door, tag, p->discontinuity, clock_wall_us())) {
+    if (p->uplink != NULL ? uplink_tag(p->uplink, tag, p->discontinuity, clock_wall_us()) != ST_OK
+                          : !door_tag(p->door, tag, p->discontinuity, clock_wall_us())) {
         ingest_end(c, METRIC_INGEST_CLOSE_BUSY, "the server cannot keep up");
         return;
     }
@@ -202,6 +268,7 @@ static void fini(struct process *p, void **mine)
     if (live == NULL)
         return;
     ingest_free(&live->ingest);
+    uplinks_free(&live->uplinks);
     disk_free(&live->disk);
     home_free(&live->home);
     free(live);
@@ -238,10 +305,13 @@ static enum st make(struct process *p, void **mine, const struct conf *conf)
                             .ctx = p };
     live->home = home_new(&cfg, p->loop, (unsigned)p->loops_n);
     live->ingest = ingest_new(&sink);
-    if (live->disk == NULL || live->home == NULL || live->ingest == NULL)
+    live->uplinks = uplinks_new();
+    if (live->disk == NULL || live->home == NULL || live->ingest == NULL || live->uplinks == NULL)
         st = ST_ENOMEM;
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         st = home_loop_start(live->home, p->loop[i]);
+        if (st == ST_OK)
+            st = uplinks_loop_start(live->uplinks, p->loop[i]);
         if (st == ST_OK)
             st = ingest_loop_start(live->ingest, p->loop[i]);
     }
@@ -254,6 +324,8 @@ static void loop_stop_(struct process *p, void **mine, struct loop *l)
 
     if (l->slot[LOOP_INGEST] != NULL)
         ingest_loop_stop(l);
+    if (l->slot[LOOP_UPLINK] != NULL)
+        uplinks_loop_stop(l);
     if (l->slot[LOOP_HOME] != NULL)
         home_loop_stop(l);
     if (live != NULL && l->index + 1 == p->loops_n)
@@ -268,6 +340,7 @@ static void drop_delivery(struct delivery *d)
         return;
     tls_set_unref(&d->tls);
     auth_keys_unref(&d->keys);
+    dcs_unref(&d->dcs);
     free(d);
 }
 
@@ -288,8 +361,10 @@ static void delivered(struct loop *l, struct mail *m)
     if (l->slot[LOOP_INGEST] != NULL) {
         ingest_set_tls(l, d->tls);
         ingest_set_keys(l, d->keys);
+        uplinks_set_dcs(l, d->dcs);
         d->tls = NULL;
         d->keys = NULL;
+        d->dcs = NULL;
     }
     drop_delivery(d);
 }
@@ -320,14 +395,34 @@ static enum st load_tls(const struct conf *c, struct tls_set **out, struct err *
     return st;
 }
 
+/* Where publishers are relayed to; NULL: nowhere, their home is here. */
+static enum st load_dcs(const struct conf *c, struct dcs **out, struct err *err)
+{
+    struct tls_tier_paths paths = edge_tier_paths(c);
+    SSL_CTX *tier = NULL;
+    enum st st = ST_OK;
+
+    *out = NULL;
+    if (c->ingest.relay_n > 0 && paths.ca != NULL)
+        st = tls_client(&paths, &tier, err);
+    if (st == ST_OK)
+        st = dcs_build(c, tier, out, err);
+    SSL_CTX_free(tier);
+    return st;
+}
+
 static enum st check(const struct conf *c, struct err *err)
 {
     struct tls_set *tls = NULL;
     struct auth_keys *keys = NULL;
+    struct dcs *dcs = NULL;
     enum st st = load_tls(c, &tls, err);
 
     if (st == ST_OK)
         st = keys_load(KEYS_PUBLISH, c, &keys, err);
+    if (st == ST_OK)
+        st = load_dcs(c, &dcs, err);
+    dcs_unref(&dcs);
     tls_set_unref(&tls);
     auth_keys_unref(&keys);
     return st;
@@ -337,6 +432,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
 {
     struct tls_set *tls = NULL;
     struct auth_keys *keys = NULL;
+    struct dcs *dcs = NULL;
     enum st st = *mine == NULL ? make(p, mine, fresh) : ST_OK;
     struct live *live = *mine;
 
@@ -344,6 +440,8 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         st = load_tls(fresh, &tls, err);
     if (st == ST_OK)
         st = keys_load(KEYS_PUBLISH, fresh, &keys, err);
+    if (st == ST_OK)
+        st = load_dcs(fresh, &dcs, err);
     for (int i = 0; i < p->loops_n && st == ST_OK; i++) {
         struct delivery *d = calloc(1, sizeof *d);
 
@@ -354,7 +452,9 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         d->mail.deliver = delivered;
         d->tls = tls != NULL ? tls_set_ref(tls) : NULL;
         d->keys = auth_keys_ref(keys);
+        d->dcs = dcs != NULL ? dcs_ref(dcs) : NULL;
     }
+    dcs_unref(&dcs);
     tls_set_unref(&tls);
     auth_keys_unref(&keys);
     if (st != ST_OK)
@@ -373,6 +473,14 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
         live->deliveries[i] = NULL;
         mailbox_post(&p->loop[i]->mailbox, &d->mail);
     }
+}
+
+struct home *live_home(const struct process *p)
+{
+    for (int i = 0; p->parts[i] != NULL; i++)
+        if (p->parts[i] == &live_part && p->part[i] != NULL)
+            return ((struct live *)p->part[i])->home;
+    return NULL;
 }
 
 const struct part live_part = {

@@ -16,4 +16,7 @@
 extern const struct part live_part;
 extern const struct listen_user rtmp_user; /* ingest.listen */
 
+struct home;
+struct home *live_home(const struct process *p); /* NULL before it is made */
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "daemon/census.h"
+#include "daemon/live_part.h"
 #include "daemon/process.h"
 #include "daemon/status.h"
 #include "edge/front.h"
@@ -107,8 +108,13 @@ static json_t *sorted(json_t *list)
 /* Out of what all loops have said. */
 static json_t *list_of(const struct process *p, const json_t *seen, bool whole)
 {
-    return json_pack("{s:b, s:s, s:b, s:I, s:o}", "ok", 1, "node", p->conf->node.id, "whole", whole,
-                     "at_us", (json_int_t)clock_wall_us(), "streams", sorted(merged(seen)));
+    json_t *refused = json_array();
+
+    if (live_home(p) != NULL)
+        home_list_bans(live_home(p), refused);
+    return json_pack("{s:b, s:s, s:b, s:I, s:o, s:o?}", "ok", 1, "node", p->conf->node.id, "whole",
+                     whole, "at_us", (json_int_t)clock_wall_us(), "streams", sorted(merged(seen)),
+                     "refused", refused);
 }
 
 json_t *streams_list(struct process *p)

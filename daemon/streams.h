@@ -21,7 +21,7 @@ struct blob;
 
 extern const struct part streams_part;
 
-/* {"ok", "node", "whole", "at_us", "streams": [...]} */
+/* {"ok", "node", "whole", "at_us", "streams": [...], "refused": [...]} */
 json_t *streams_list(struct process *p);
 
 /* The same as text, at most some seconds old; NULL: no memory, or too early. */

@@ -7,6 +7,14 @@
 #include "edge/target.h"
 #include "origin/home.h"
 #include "origin/hub.h"
+#include "origin/relay.h"
+
+static void serve_ingest(struct process *p, struct loop *l, struct raw *x,
+                         const struct http_head *head, const struct target *target, bool last)
+{
+    (void)p;
+    relay_serve(l, x, head, target, last);
+}
 
 static void serve_sub(struct process *p, struct loop *l, struct raw *x,
                       const struct http_head *head, const struct target *target, bool last)
@@ -20,6 +28,7 @@ static const struct {
     void (*serve)(struct process *p, struct loop *l, struct raw *x, const struct http_head *head,
                   const struct target *target, bool last);
 } handlers[] = {
+    { "/_ingest/", serve_ingest },
     { "/_sub/", serve_sub },
     { NULL, NULL },
 };

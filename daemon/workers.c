@@ -14,13 +14,16 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/hand.h"
 #include "core/listen.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "daemon/live_part.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
+#include "origin/home.h"
 
-enum { WORKER_FD = 3, BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, LIVED_S = 10 };
+enum { WORKER_FD = 3, HAND_FD = 4, BACKOFF_MIN_MS = 100, BACKOFF_MAX_MS = 5000, LIVED_S = 10 };
 
 struct worker {
     pid_t pid; /* 0: not running */
@@ -30,6 +33,8 @@ struct worker {
     uint64_t started_us;
     uint64_t start_at_us; /* when it is not running */
     uint64_t backoff_ms;
+    int hand_fd;
+    struct hand_page *hands;       /* what it writes of the streams in hand */
     bool killed;                   /* by us, because it hung */
     _Atomic uint64_t silent_since; /* written by loops; 0: it is not */
 };
@@ -98,6 +103,32 @@ static void count_end(struct process *p, const struct worker *w, int status)
                    1);
 }
 
+/* KILL and TERM say nothing about what the worker was doing. */
+static bool is_crash(int sig)
+{
+    return sig == SIGSEGV || sig == SIGBUS || sig == SIGABRT || sig == SIGILL || sig == SIGFPE ||
+           sig == SIGSYS;
+}
+
+static void suspect(struct process *p, const struct worker *w)
+{
+    struct home *h = live_home(p);
+    struct metrics *m = observe_metrics(p);
+    char name[HAND_SLOTS][HAND_NAME];
+    unsigned n = hand_suspects(w->hands, name);
+
+    for (unsigned i = 0; h != NULL && i < n; i++) {
+        const struct log_ctx stream = { NULL, "stream", name[i], 0 };
+        bool refused = home_crashed(h, name[i], p->conf->encode.quarantine_us);
+
+        log_warn(observe_log(p), LOG_CTX_INT(&stream, "worker_pid", w->pid), "workers",
+                 refused ? "in hand at a crash again: the stream is quarantined"
+                         : "in hand at a crash");
+        if (refused && m != NULL)
+            metric_add(&m->encoder_quarantines, 1);
+    }
+}
+
 /* What loops have told; a process that was started later is not meant. */
 static void kill_if_hung(struct process *p, const struct workers *ws, struct worker *w)
 {
@@ -116,9 +147,11 @@ static void kill_if_hung(struct process *p, const struct workers *ws, struct wor
 _Noreturn static void become_worker(const struct workers *ws, const struct worker *w, pid_t parent)
 {
     static char name[] = "freshet-encode";
-    char *const argv[] = { name, NULL };
+    static char option[] = "--hands", hand_fd[] = "4";
+    char *const argv[] = { name, option, hand_fd, NULL };
     const struct rlimit no_core = { 0, 0 }, few_files = { 1024, 1024 };
     sigset_t none;
+    int sock, hands;
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it died before that call */
@@ -128,20 +161,21 @@ _Noreturn static void become_worker(const struct workers *ws, const struct worke
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     (void)setrlimit(RLIMIT_NOFILE, &few_files);
-    if (w->fd == WORKER_FD) {
-        if (fcntl(WORKER_FD, F_SETFD, 0) != 0)
-            _exit(126);
-    } else if (dup2(w->fd, WORKER_FD) < 0) {
+    /* out of the way first, for one may be where the other is to go */
+    sock = fcntl(w->fd, F_DUPFD_CLOEXEC, HAND_FD + 1);
+    hands = fcntl(w->hand_fd, F_DUPFD_CLOEXEC, HAND_FD + 1);
+    if (sock < 0 || hands < 0 || dup2(sock, WORKER_FD) < 0 || dup2(hands, HAND_FD) < 0)
         _exit(126);
-    }
     (void)execv(ws->program, argv);
     _exit(127);
 }
 
 static void start(struct process *p, struct workers *ws, struct worker *w, uint64_t now_us)
 {
-    pid_t self = getpid(), pid = fork();
+    pid_t self = getpid(), pid;
 
+    hand_page_clear(w->hands);
+    pid = fork();
     if (pid == 0)
         become_worker(ws, w, self);
     w->started_us = now_us;
@@ -167,12 +201,14 @@ static void child_ended(struct process *p, void **mine, pid_t pid, int status)
 
         if (w->pid != pid)
             continue;
-        w->pid = 0;
         if (now_us - w->started_us >= LIVED_S * SEC_US)
             w->backoff_ms = BACKOFF_MIN_MS;
         w->start_at_us = now_us + w->backoff_ms * MS_US;
         w->backoff_ms = w->backoff_ms * 2 < BACKOFF_MAX_MS ? w->backoff_ms * 2 : BACKOFF_MAX_MS;
+        if (WIFSIGNALED(status) && is_crash(WTERMSIG(status)))
+            suspect(p, w);
         count_end(p, w, status);
+        w->pid = 0;
         count_state(p, ws);
         const struct log_ctx who = { NULL, "worker", NULL, i },
                              of = { &who, "worker_pid", NULL, pid };
@@ -234,6 +270,8 @@ static enum st open_socket(struct worker *w, unsigned i, const char *dir, struct
     st = addr_unix(w->path, &w->addr, err);
     if (st == ST_OK)
         st = listen_open(&w->addr, 0600, 1, &w->fd, err);
+    if (st == ST_OK && hand_page_new(&w->hand_fd, &w->hands) != ST_OK)
+        st = err_set(err, ST_EIO, "encode: no shared memory for a worker: %s", strerror(errno));
     w->backoff_ms = BACKOFF_MIN_MS;
     return st;
 }
@@ -255,6 +293,7 @@ static void fini(struct process *p, void **mine)
             (void)close(w->fd);
             (void)unlink(w->path);
         }
+        hand_page_free(&w->hand_fd, &w->hands);
     }
     free(ws);
 }

@@ -5,6 +5,8 @@
  *           arrives while a worker is down waits in the socket's queue. A worker that ends is
  *           started again after a back-off (0.1 to 5 s, from the start again when it has lived for
  *           10 s). One that hangs is killed, which makes it one that has ended.
+ *           A stream that a worker had in hand at a crash (core/hand.h) is a suspect, and the home
+ *           refuses it when that happens too often.
  *           Workers die with this process (PR_SET_PDEATHSIG).
  * Owner     the process; the sockets' files are in runtime_dir.
  * Thread    the main thread: it alone forks, and kills.

@@ -81,18 +81,27 @@ enum http_field http_field_find(struct slice s)
     case 11:
         IS("cmcd-object", CMCD_OBJECT);
         IS("cmcd-status", CMCD_STATUS);
+        IS("freshet-ast", FRESHET_AST);
         IS("freshet-hop", FRESHET_HOP);
         break;
     case 12:
         IS("cmcd-request", CMCD_REQUEST);
         IS("cmcd-session", CMCD_SESSION);
+        IS("freshet-high", FRESHET_HIGH);
         break;
     case 13:
         IS("if-none-match", IF_NONE_MATCH);
         IS("authorization", AUTHORIZATION);
+        IS("freshet-claim", FRESHET_CLAIM);
+        IS("freshet-epoch", FRESHET_EPOCH);
         break;
     case 14:
         IS("content-length", CONTENT_LENGTH);
+        IS("freshet-behind", FRESHET_BEHIND);
+        IS("freshet-period", FRESHET_PERIOD);
+        break;
+    case 15:
+        IS("freshet-session", FRESHET_SESSION);
         break;
     case 16:
         IS("proxy-connection", PROXY_CONNECTION);

@@ -93,7 +93,14 @@ enum http_method {
     X(CMCD_REQUEST, "cmcd-request")           \
     X(CMCD_OBJECT, "cmcd-object")             \
     X(CMCD_STATUS, "cmcd-status")             \
-    X(CMCD_SESSION, "cmcd-session")
+    X(CMCD_SESSION, "cmcd-session")           \
+    X(FRESHET_SESSION, "freshet-session")     \
+    X(FRESHET_EPOCH, "freshet-epoch")         \
+    X(FRESHET_AST, "freshet-ast")             \
+    X(FRESHET_PERIOD, "freshet-period")       \
+    X(FRESHET_HIGH, "freshet-high")           \
+    X(FRESHET_CLAIM, "freshet-claim")         \
+    X(FRESHET_BEHIND, "freshet-behind")
 
 /* Headers that are judged or noted, but whose value nobody needs later. */
 #define HTTP_JUDGED(X)                        \

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/hand.h"
 #include "core/io.h"
 #include "core/log.h"
 #include "encode/worker.h"
@@ -47,6 +48,7 @@ enum {
 struct options {
     unsigned threads;
     unsigned streams;
+    unsigned hands; /* a descriptor; 0: none */
     enum log_level level;
 };
 
@@ -58,6 +60,7 @@ static int usage(FILE *f, int status)
                 "  -t, --threads N        codec threads (1 to 64; default: one per core)\n"
                 "  -s, --streams N        streams at a time (1 to 1024; default 64)\n"
                 "  -l, --log-level WORD   error, warn, note (default), info or debug\n"
+                "      --hands FD         a page to mark the streams in hand in (core/hand.h)\n"
                 "  -h, --help             this text\n"
                 "      --version          which one it is\n\n"
                 "Exit status: 0 done, 1 failed, 2 wrong usage.\n",
@@ -81,11 +84,13 @@ static bool number(const char *text, unsigned long most, unsigned *out)
 /* -1: go on, else the exit status. */
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option table[] = {
-        { "threads", required_argument, NULL, 't' },   { "streams", required_argument, NULL, 's' },
-        { "log-level", required_argument, NULL, 'l' }, { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },         { NULL, 0, NULL, 0 }
-    };
+    static const struct option table[] = { { "threads", required_argument, NULL, 't' },
+                                           { "streams", required_argument, NULL, 's' },
+                                           { "log-level", required_argument, NULL, 'l' },
+                                           { "help", no_argument, NULL, 'h' },
+                                           { "hands", required_argument, NULL, 'm' },
+                                           { "version", no_argument, NULL, 'V' },
+                                           { NULL, 0, NULL, 0 } };
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int c;
 
@@ -98,6 +103,8 @@ static int read_options(int argc, char **argv, struct options *o)
             good = number(optarg, POOL_THREADS_MAX, &o->threads);
         else if (c == 's')
             good = number(optarg, STREAMS_MAX, &o->streams);
+        else if (c == 'm')
+            good = number(optarg, FILES_MAX, &o->hands);
         else if (c == 'l')
             good = log_level_parse(optarg, &o->level) == ST_OK;
         else if (c == 'h')
@@ -171,10 +178,11 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
     loop_stop(l);
 }
 
-static enum st serve(struct loop *l, struct pool *p, const struct options *o, int signals)
+static enum st serve(struct loop *l, struct pool *p, const struct options *o,
+                     struct hand_page *hands, int signals)
 {
     struct event *ev = event_new(l->base, signals, EV_READ, on_signal, l);
-    struct worker *w = worker_new(l, p, LISTEN_FD, o->streams);
+    struct worker *w = worker_new(l, p, LISTEN_FD, o->streams, hands);
     enum st st = ST_ENOMEM;
 
     if (ev != NULL && w != NULL && event_add(ev, NULL) == 0) {
@@ -200,6 +208,7 @@ static enum st serve(struct loop *l, struct pool *p, const struct options *o, in
 static enum st run(const struct options *o, struct log_sink *sink)
 {
     struct log *log = log_new(sink, "encode", NULL);
+    struct hand_page *hands = NULL;
     struct pool pool;
     struct loop loop;
     enum st st;
@@ -215,12 +224,14 @@ static enum st run(const struct options *o, struct log_sink *sink)
         return ST_EIO;
     }
     st = loop_init(&loop, 0, 1);
+    if (st == ST_OK && o->hands != 0)
+        st = hand_page_map((int)o->hands, &hands);
     if (st == ST_OK) {
         loop.log = log;
         st = pool_start(&pool, o->threads);
     }
     if (st == ST_OK) {
-        st = serve(&loop, &pool, o, signals);
+        st = serve(&loop, &pool, o, hands, signals);
         pool_stop(&pool);
     }
     io_loop_fini(&loop);

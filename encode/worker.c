@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/h2.h"
+#include "core/hand.h"
 #include "core/io.h"
 #include "core/listen.h"
 #include "core/log.h"
@@ -109,6 +110,7 @@ struct worker {
     struct loop *loop;
     struct pool *pool;
     struct listener listener;
+    struct hand_page *hands;
     struct conn *conns;
     unsigned conns_n;
     unsigned exs_n;
@@ -234,7 +236,7 @@ static void job_work(struct loop *l, struct mail *m)
     struct job *j = &ex->job;
     uint64_t now_us, began_us = clock_mono_us();
 
-    (void)l;
+    hand_take(ex->w->hands, (unsigned)l->index, ex->req.name);
     j->st = ST_MORE;
     if (j->in.len > 0)
         j->st = enc_stream_feed(ex->stream, j->in.data, j->in.len, &j->out);
@@ -248,6 +250,7 @@ static void job_work(struct loop *l, struct mail *m)
         ex->pace.lag_us = began_us - j->since_us;
     if (j->st == ST_MORE)
         say_health(ex, now_us);
+    hand_drop(ex->w->hands, (unsigned)l->index);
     m->deliver = job_done;
     mailbox_post(&ex->w->loop->mailbox, m);
 }
@@ -641,7 +644,8 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     io_want(&c->io, IO_READ | IO_WRITE);
 }
 
-struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned streams)
+struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned streams,
+                          struct hand_page *hands)
 {
     struct worker *w = calloc(1, sizeof *w);
 
@@ -650,6 +654,7 @@ struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned strea
     w->loop = l;
     w->pool = p;
     w->streams_max = streams;
+    w->hands = hands;
     if (listener_init(&w->listener, l, fd, on_accept) != ST_OK) {
         free(w);
         return NULL;

@@ -31,8 +31,10 @@ enum {
 };
 
 struct worker;
-/* fd: listening; borrowed. */
-struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned streams);
+struct hand_page;
+/* fd: listening; borrowed, as is hands (core/hand.h), which may be NULL. */
+struct worker *worker_new(struct loop *l, struct pool *p, int fd, unsigned streams,
+                          struct hand_page *hands);
 void worker_stop(struct worker *w); /* all connections are closed as they are */
 bool worker_idle(const struct worker *w);
 void worker_free(struct worker **wp);

@@ -102,6 +102,7 @@ size_t rtmp_session_memory(const struct rtmp_session *s)
     X(TIMESTAMPS, PEER)        \
     X(REPLACED, POLICY)        \
     X(KICKED, OPERATOR)        \
+    X(QUARANTINE, PEER)        \
     X(UNAVAILABLE, US)         \
     X(MEMORY, US)              \
     X(SHUTDOWN, OPERATOR)

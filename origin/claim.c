@@ -20,6 +20,16 @@ static bool same_key(const struct door_claim *c, bool has, const uint8_t key[DOO
     return c->has_key && has && memcmp(c->key, key, DOOR_KEY_BYTES) == 0;
 }
 
+static bool is_banned(struct home *h, const char *name, enum door_why *why)
+{
+    enum ban_why ban;
+
+    if (!ban_is(h->bans, name, clock_mono_us(), &ban))
+        return false;
+    *why = ban == BAN_OPERATOR ? DOOR_BANNED : DOOR_QUARANTINED;
+    return true;
+}
+
 /* A key that has expired opens no session, but whoever was inside with it may come back. */
 static bool may_enter(const struct session *s, const struct known *known,
                       const struct door_claim *c)
@@ -78,6 +88,14 @@ static bool is_taken(const struct session *s, const struct ticket *t)
            !s->stalled && (t == NULL || t->epoch != s->epoch);
 }
 
+/* The publisher who is here already, by another exchange: the last one broke, or is about to. He is
+ * not fenced: what we said to him, his new epoch, may have been lost. */
+static bool is_again(const struct session *s, const struct door_claim *c)
+{
+    return s != NULL && s->phase == SESSION_LIVE && c->publisher != 0 &&
+           c->publisher == s->publisher;
+}
+
 static void claim(struct session *s, const struct door_claim *c, uint64_t last)
 {
     uint64_t now_ms = (uint64_t)clock_wall_us() / 1000;
@@ -86,18 +104,28 @@ static void claim(struct session *s, const struct door_claim *c, uint64_t last)
     s->epoch = last + 1 > now_ms ? last + 1 : now_ms;
     s->has_key = c->has_key;
     memcpy(s->key, c->key, sizeof s->key);
+    s->publisher = c->publisher;
+    if (c->publisher != 0 && s->ast_s == 0) /* a POP's ticket cannot wait for the first tag */
+        s->ast_s = (clock_wall_us() - c->behind_us) / (int64_t)SEC_US - 2;
     if (s->ast_s != 0)
         session_record_now(s);
 }
 
 struct session *claim_session(struct home_loop *hl, const char *name, const struct door_claim *c,
-                              const struct known *known, enum door_why *why)
+                              const struct known *known, enum door_why *why, bool *again)
 {
     struct session *s = home_find(hl, name);
     const struct ticket *t = c->ticket;
     struct ticket room;
     uint64_t last = s != NULL ? s->epoch : known != NULL ? known->ticket.epoch : 0;
 
+    if (is_banned(hl->home, name, why))
+        return NULL;
+    *again = is_again(s, c);
+    if (*again) {
+        claim(s, c, last);
+        return s;
+    }
     *why = DOOR_EXPIRED;
     if (!may_enter(s, known, c))
         return NULL;

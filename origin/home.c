@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/clock.h"
 #include "edge/store.h"
 #include "origin/home_int.h"
 
@@ -28,6 +29,7 @@ struct note {
     int64_t arrival_us;
     uint32_t n; /* of the tag that follows, head and tail included */
     bool discontinuity;
+    uint64_t number;
 };
 
 struct door {
@@ -51,6 +53,7 @@ struct door {
     struct disk_job lookup;
 
     _Atomic uint64_t in_flight; /* bytes of tags on their way */
+    atomic_int waits;           /* for that to become less */
     struct mail told;           /* from the home */
     atomic_int told_posted;
     atomic_int told_what;
@@ -60,7 +63,7 @@ struct door {
     _Atomic int64_t ack_k;
 };
 
-enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2 };
+enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2, TOLD_ROOM = 4 };
 
 const char *door_why_text(enum door_why why)
 {
@@ -109,6 +112,8 @@ static void told(struct loop *l, struct mail *m)
         d->ops->acked(d->ctx, atomic_load_explicit(&d->ack_tag, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_k, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_high, memory_order_relaxed));
+    if (d->ops != NULL && d->ops->room != NULL && (what & TOLD_ROOM) != 0)
+        d->ops->room(d->ctx);
     if (d->ops != NULL && why != 0)
         d->ops->closed(d->ctx, (enum door_why)(why - 1));
     door_unref(&d);
@@ -135,7 +140,8 @@ static void tell_why(struct door *d, enum door_why why)
 
 void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
 {
-    uint64_t tag = needed > d->base ? needed - d->base : 0;
+    int64_t ahead = (int64_t)(needed - d->base); /* a POP's numbers may be above the session's */
+    uint64_t tag = ahead > 0 ? (uint64_t)ahead : 0;
 
     if (!d->wants_acks)
         return;
@@ -174,7 +180,8 @@ struct session *home_find(const struct home_loop *hl, const char *name)
 static void let_in(struct home_loop *hl, struct door *d, const struct known *known)
 {
     enum door_why why;
-    struct session *s = claim_session(hl, d->name, &d->claim, known, &why);
+    bool again;
+    struct session *s = claim_session(hl, d->name, &d->claim, known, &why, &again);
 
     if (s == NULL) {
         tell_why(d, why);
@@ -184,8 +191,8 @@ static void let_in(struct home_loop *hl, struct door *d, const struct known *kno
         door_close_by_home(s->door, DOOR_TAKEN); /* the newest wins */
     d->session = s;
     s->door = door_ref(d);
-    d->base = spool_next(&s->spool);
-    session_arrive(s);
+    d->base = spool_next(&s->spool) - (again ? s->relay_next : 0);
+    session_arrive(s, again);
     session_ticket(s, &d->ticket);
     tell(d, TOLD_ACCEPTED);
 }
@@ -233,8 +240,12 @@ static void tags(struct door *d, const struct parcel *p)
                                         (uint32_t)wire[5] << 8 | wire[6],
                                .body = wire + FLV_TAG_HEAD_BYTES,
                                .n = note.n - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES };
-        d->base = spool_next(&s->spool) - d->tags++; /* moves when one is lost for want of memory */
-        session_tag(s, &tag, note.discontinuity, note.arrival_us);
+        /* moves when one is lost for want of memory */
+        if (d->claim.publisher == 0)
+            d->base = spool_next(&s->spool) - d->tags++;
+        else if (note.number != 0 && note.number >= s->relay_next)
+            d->base = spool_next(&s->spool) - note.number;
+        session_tag(s, note.number, &tag, note.discontinuity, note.arrival_us);
     }
     if (s != NULL && d->session == s)
         session_more(s);
@@ -250,7 +261,7 @@ static void leave(struct door *d, bool ended)
         return;
     s->door = NULL;
     d->session = NULL;
-    session_leave(s, d, ended);
+    session_leave(s, ended);
     door_unref(&held); /* the session's */
 }
 
@@ -277,7 +288,9 @@ static void deliver(struct loop *l, struct mail *m)
             break;
         }
     }
-    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_release);
+    (void)atomic_fetch_sub_explicit(&d->in_flight, p->n, memory_order_seq_cst);
+    if (door_may_read(d) && atomic_exchange_explicit(&d->waits, 0, memory_order_seq_cst) != 0)
+        tell(d, TOLD_ROOM);
     door_unref(&d);
     free(p);
 }
@@ -350,7 +363,14 @@ bool door_may_read(const struct door *d)
     return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX / 2;
 }
 
-bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+bool door_wait(struct door *d)
+{
+    atomic_store_explicit(&d->waits, 1, memory_order_seq_cst);
+    return atomic_load_explicit(&d->in_flight, memory_order_seq_cst) < FLIGHT_MAX / 2;
+}
+
+bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
+                       bool discontinuity, int64_t arrival_us)
 {
     struct note note;
 
@@ -358,11 +378,17 @@ bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int
     note.arrival_us = arrival_us;
     note.n = (uint32_t)(FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES);
     note.discontinuity = discontinuity;
+    note.number = number;
     buf_add(&d->burst, &note, sizeof note);
     flv_put_tag(&d->burst, tag);
     if (d->burst.len >= BURST_BYTES)
         door_flush(d);
     return atomic_load_explicit(&d->in_flight, memory_order_acquire) < FLIGHT_MAX;
+}
+
+bool door_tag(struct door *d, const struct flv_tag *tag, bool discontinuity, int64_t arrival_us)
+{
+    return door_tag_numbered(d, 0, tag, discontinuity, arrival_us);
 }
 
 void door_leave(struct door **dp, bool ended)
@@ -379,6 +405,68 @@ void door_leave(struct door **dp, bool ended)
     door_unref(&d);
 }
 
+/* --- the operator's side --- */
+
+struct kick {
+    struct mail mail;
+    enum door_why why;
+    bool end;
+    char name[STREAM_NAME_MAX + 1];
+};
+
+static void kicked(struct loop *l, struct mail *m)
+{
+    struct kick *k = CONTAINER_OF(m, struct kick, mail);
+    struct home_loop *hl = home_loop_of(l);
+    struct session *s = hl != NULL ? home_find(hl, k->name) : NULL;
+
+    if (s != NULL && s->phase == SESSION_LIVE) {
+        bool there = s->door != NULL;
+
+        if (k->end) {
+            session_fail(s, k->why);
+        } else if (there) {
+            door_close_by_home(s->door, k->why);
+            session_leave(s, false);
+        }
+    }
+    free(k);
+}
+
+void home_kick(struct home *h, const char *name, enum door_why why, bool end)
+{
+    struct kick *k = calloc(1, sizeof *k);
+
+    CHECK(strlen(name) <= STREAM_NAME_MAX);
+    if (k == NULL)
+        return; /* the next publish is refused all the same */
+    k->mail.deliver = kicked;
+    k->why = why;
+    k->end = end;
+    memcpy(k->name, name, strlen(name) + 1);
+    mailbox_post(&h->loops[stream_home(h->cfg.store, name, strlen(name))]->mailbox, &k->mail);
+}
+
+enum st home_ban(struct home *h, const char *name, uint64_t until_us)
+{
+    uint64_t now_us = clock_mono_us();
+    enum st st = ban_put(h->bans, name, now_us, until_us);
+
+    if (st == ST_OK && until_us > now_us)
+        home_kick(h, name, DOOR_BANNED, true);
+    return st;
+}
+
+bool home_crashed(struct home *h, const char *name, uint64_t quarantine_us)
+{
+    if (!ban_crash(h->bans, name, clock_mono_us(), quarantine_us))
+        return false;
+    home_kick(h, name, DOOR_QUARANTINED, true);
+    return true;
+}
+
+void home_list_bans(struct home *h, json_t *list) { ban_show(h->bans, clock_mono_us(), list); }
+
 /* --- the process's and the loop's part --- */
 
 struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, unsigned n_loops)
@@ -388,8 +476,9 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
     if (h == NULL)
         return NULL;
     h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
-    if (h->load == NULL) {
-        free(h);
+    h->bans = ban_list_new();
+    if (h->load == NULL || h->bans == NULL) {
+        home_free(&h);
         return NULL;
     }
     h->cfg = *cfg;
@@ -408,6 +497,7 @@ void home_free(struct home **hp)
     if (h == NULL)
         return;
     hub_free(&h->hub);
+    ban_list_free(&h->bans);
     free(h->load);
     free(h);
 }
@@ -444,7 +534,10 @@ enum st home_loop_start(struct home *h, struct loop *l)
 
         (void)snprintf(name, sizeof name, "worker-%u", i);
         CHECK(rdv_node_init(&hl->nodes[i], name, 100) == ST_OK);
-        if ((hl->links[i] = worker_link_new(l, h->cfg.workers[i], i)) == NULL)
+        struct exchange_peer peer = {
+            .addr = h->cfg.workers[i], .n_addrs = 1, .authority = "worker", .prefix = "/_encode/"
+        };
+        if ((hl->links[i] = exchange_link_new(l, &peer)) == NULL)
             return ST_ENOMEM;
     }
     return ST_OK;
@@ -457,7 +550,7 @@ void home_loop_stop(struct loop *l)
     while (hl->first != NULL)
         session_free_now(hl->first);
     for (unsigned i = 0; hl->links != NULL && i < hl->home->cfg.n_workers; i++)
-        worker_link_free(&hl->links[i]);
+        exchange_link_free(&hl->links[i]);
     if (l->index == 0)
         known_sweep_stop(hl->home, l);
     l->slot[LOOP_HOME] = NULL;           /* what still arrives finds nobody at home */

@@ -9,16 +9,17 @@
 #include <stdatomic.h>
 
 #include "core/buf.h"
+#include "core/exchange.h"
 #include "core/loop.h"
 #include "core/rdv.h"
+#include "core/spool_body.h"
 #include "edge/stream.h"
 #include "manifests/model.h"
 #include "origin/anchor.h"
+#include "origin/ban.h"
 #include "origin/disk.h"
 #include "origin/home.h"
 #include "origin/hub.h"
-#include "origin/spool.h"
-#include "origin/worker.h"
 
 struct home {
     struct home_cfg cfg;
@@ -27,6 +28,7 @@ struct home {
     unsigned n_loops;
     atomic_size_t sessions;
     atomic_uint *load; /* sessions pinned to each worker */
+    struct ban_list *bans;
     /* loop 0's: */
     struct timer sweep_timer;
     struct disk_job sweep_job;
@@ -36,7 +38,7 @@ struct home {
 struct home_loop {
     struct home *home;
     struct loop *loop;
-    struct worker_link **links; /* cfg.n_workers */
+    struct exchange_link **links; /* cfg.n_workers */
     struct rdv_node *nodes;
     struct session *first;
 };
@@ -51,13 +53,6 @@ struct resume {
     uint64_t next_tag;
     char *state; /* what the worker wrote, handed on as it is; owned */
     size_t n, room;
-};
-
-/* The beginning of what a worker gets. */
-struct hello {
-    struct own own;
-    size_t n;
-    uint8_t data[];
 };
 
 enum session_phase {
@@ -75,8 +70,10 @@ struct session {
     struct door *door;  /* the publisher; NULL: none at present */
     struct timer timer; /* silence, reconnect window, lingering */
     struct grave grave;
-    uint64_t epoch; /* of the claim in force */
-    bool has_key;   /* what its publisher signed in with */
+    uint64_t epoch;      /* of the claim in force */
+    uint64_t publisher;  /* whose it is, if a POP brings him; else 0 */
+    uint64_t relay_next; /* the POP's number of the tag that is next; 0: none has come */
+    bool has_key;        /* what he signed in with */
     uint8_t key[DOOR_KEY_BYTES];
     uint64_t begun_us;
     uint64_t last_tag_us;
@@ -116,10 +113,7 @@ struct session {
     /* up: what the worker gets */
     struct spool spool;
     struct exchange x;
-    struct hello *hello; /* FLV header, mark and sequence headers; sent first */
-    size_t hello_sent;
-    uint64_t cursor; /* number of the tag being sent */
-    size_t cursor_sent;
+    struct spool_body up;
     uint64_t heard_us; /* when the worker spoke last, or had no reason to */
     unsigned worker;   /* the pin; kept when it is released, for what is said of it */
     bool pinned;
@@ -151,11 +145,12 @@ struct session {
 /* ticket: goes on from there; or NULL. */
 struct session *session_new(struct home_loop *hl, const char *name, const struct ticket *ticket);
 void session_free_now(struct session *s); /* the loop stops */
-/* A publisher has claimed it. */
-void session_arrive(struct session *s);
+/* A publisher has claimed it; again: it is the one who had it, and his tags go on. */
+void session_arrive(struct session *s, bool again);
 void session_ticket(const struct session *s, struct ticket *out);
-void session_leave(struct session *s, struct door *d, bool ended);
-void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
+void session_leave(struct session *s, bool ended);
+/* number: the POP's, or 0. */
+void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us);
 void session_over(struct session *s); /* the last record has come */
 bool session_letter_came(struct loop *l,
@@ -196,7 +191,7 @@ void known_sweep_stop(struct home *h, struct loop *l);
 
 /* session_in.c: tags to the worker */
 void session_start_exchange(struct session *s);
-void session_drop_hello(struct session *s);
+void session_fail(struct session *s, enum door_why why); /* the broadcast is over */
 void session_drop_resume(struct session *s);
 uint64_t session_resume_tag(const struct session *s);
 /* Is the worker alive? To be asked every second; when it is not, the stream goes elsewhere. False:
@@ -209,9 +204,10 @@ void pin_release(struct session *s);
 void pin_failed(struct session *s); /* this one has; the next pin_take() goes elsewhere */
 void pin_works(struct session *s);
 
-/* claim.c: whom a publisher belongs to. NULL: *why; known may be NULL. */
+/* claim.c: whom a publisher belongs to. NULL: *why; known may be NULL. again: it is the one who has
+ * it already. */
 struct session *claim_session(struct home_loop *hl, const char *name, const struct door_claim *c,
-                              const struct known *known, enum door_why *why);
+                              const struct known *known, enum door_why *why, bool *again);
 
 /* home.c */
 struct session *home_find(const struct home_loop *hl, const char *name);

@@ -114,7 +114,7 @@ static void free_session(struct grave *g)
     buf_fini(&s->text);
     buf_fini(&s->doc);
     spool_fini(&s->spool);
-    session_drop_hello(s);
+    spool_body_fini(&s->up);
     model_free(&s->model);
     stream_unref(&s->stream);
     OBJ_FINI(s, SESSION_MAGIC);
@@ -168,12 +168,15 @@ void session_ticket(const struct session *s, struct ticket *out)
     memcpy(out->session, s->id, sizeof out->session);
 }
 
-void session_arrive(struct session *s)
+void session_arrive(struct session *s, bool again)
 {
     session_tell(s, true);
     s->left_us = 0;
-    s->cut = true;
-    s->paused = false;
+    if (!again) {
+        s->relay_next = 0;
+        s->cut = true;
+        s->paused = false;
+    }
     s->last_tag_us = loop_now(loop_of(s));
     timer_set(loop_of(s), &s->timer, s->last_tag_us + STALL_US);
 }
@@ -185,6 +188,7 @@ static void end_session(struct session *s)
     if (s->phase == SESSION_ENDED)
         return;
     s->phase = SESSION_ENDED;
+    s->up.last = true;
     log_note(l->log, LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "session", s->id), "home",
              "the broadcast has ended");
     session_record_remove(s);
@@ -212,11 +216,10 @@ void session_over(struct session *s)
     }
 }
 
-void session_leave(struct session *s, struct door *d, bool ended)
+void session_leave(struct session *s, bool ended)
 {
     struct loop *l = loop_of(s);
 
-    (void)d;
     s->left_us = loop_now(l);
     session_tell(s, false);
     if (ended)
@@ -317,15 +320,19 @@ static void put_mark(struct session *s, struct buf *mark, int64_t ms, int64_t an
     s->mark = m;
 }
 
-static void note_header(struct session *s, struct spool_tag *t, const struct flv_tag *tag)
+/* What a POP sends again has come already, but for what got lost on its side. */
+static bool is_news(struct session *s, uint64_t number)
 {
-    struct flv_media media;
-    bool video = tag->type == FLV_VIDEO;
-    enum st st = video ? flv_video_parse(tag->body, tag->n, &media)
-                       : flv_audio_parse(tag->body, tag->n, &media);
-
-    if (st == ST_OK && media.packet == FLV_CONFIG)
-        spool_set_header(&s->spool, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
+    if (number == 0)
+        return s->relay_next == 0;
+    if (number < s->relay_next) {
+        metric_add(&loop_of(s)->metrics->relay_tags_repeated, 1);
+        return false;
+    }
+    if (s->relay_next != 0 && number > s->relay_next && !s->cut)
+        s->cut = s->paused = true; /* there is a hole; the times go on */
+    s->relay_next = number + 1;
+    return true;
 }
 
 static bool is_config(const struct flv_tag *tag)
@@ -379,7 +386,7 @@ static bool in_time(struct session *s, const struct flv_tag *tag, int64_t ms, in
     return true;
 }
 
-void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuity,
+void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, bool discontinuity,
                  int64_t arrival_us)
 {
     struct flv_tag mine = *tag;
@@ -388,7 +395,7 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
     int64_t ms, anchor;
 
     OBJ_CHECK(s, SESSION_MAGIC);
-    if (s->phase == SESSION_ENDED)
+    if (s->phase == SESSION_ENDED || !is_news(s, number))
         return;
     if (discontinuity) {
         s->cut = true;
@@ -420,7 +427,7 @@ void session_tag(struct session *s, const struct flv_tag *tag, bool discontinuit
     }
     buf_fini(&mark);
     s->cut = false;
-    note_header(s, t, &mine);
+    spool_note_header(&s->spool, t, &mine);
 }
 
 void session_more(struct session *s)

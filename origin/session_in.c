@@ -1,6 +1,5 @@
-/* What a worker gets: the FLV header, a mark and the sequence headers in force (the hello), then
- * the tags from the cursor on, as they come. After a worker's death the next one gets the same from
- * where the last left off, with the states of its renditions. */
+/* What a worker gets: the spool from the cursor on (core/spool_body.h). After a worker's death the
+ * next one gets the same from where the last left off, with the states of its renditions. */
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -18,102 +17,6 @@ enum { FAILURES_MAX = 5, NO_WORKER_US = 10 * 1000 * 1000 };
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
-/* --- the hello --- */
-
-static void free_hello(struct own *o) { free(CONTAINER_OF(o, struct hello, own)); }
-
-void session_drop_hello(struct session *s)
-{
-    struct own *own = s->hello != NULL ? &s->hello->own : NULL;
-
-    s->hello = NULL;
-    own_unref(&own);
-}
-
-/* The configuration first: the mark says what number the next tag has. */
-static enum st make_hello(struct session *s)
-{
-    struct flv_mark mark = s->mark;
-    const struct spool_tag *first = spool_find(&s->spool, s->cursor);
-    struct buf b;
-
-    buf_init(&b, 1 << 20);
-    mark.tag = s->cursor;
-    mark.discontinuity = false;
-    if (first != NULL)
-        mark.base_ms = flv_unwrap(s->now_ms, first->ts_ms);
-    flv_put_header(&b);
-    for (int i = 0; i < SPOOL_HEADERS; i++) {
-        const struct spool_tag *t = s->spool.header[i];
-
-        if (t != NULL && t->number < s->cursor)
-            buf_add(&b, t->wire + t->tag_at, t->n - t->tag_at);
-    }
-    flv_put_mark(&b, &mark);
-    session_drop_hello(s);
-    s->hello_sent = 0;
-    if (b.st == ST_OK && (s->hello = malloc(sizeof *s->hello + b.len)) != NULL) {
-        own_init(&s->hello->own, free_hello);
-        s->hello->n = b.len;
-        memcpy(s->hello->data, b.data, b.len);
-    }
-    buf_fini(&b);
-    return s->hello != NULL ? ST_OK : ST_ENOMEM;
-}
-
-/* --- the body --- */
-
-static struct session *session_of(struct h2_body *b)
-{
-    return CONTAINER_OF(b, struct session, x.body);
-}
-
-static enum st body_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
-{
-    struct session *s = session_of(b);
-    struct spool_tag *t = spool_find(&s->spool, s->cursor);
-    int slices = 1;
-
-    if (t == NULL && s->cursor < spool_oldest(&s->spool))
-        return ST_ELIMIT; /* the spool has lost what we were about to send */
-    *n = s->hello->n - s->hello_sent;
-    for (; t != NULL && *n < max && slices < H2_SLICES_MAX; t = t->next, slices++)
-        *n += t->n - (t->number == s->cursor ? s->cursor_sent : 0);
-    *last = s->phase == SESSION_ENDED && t == NULL && *n <= max;
-    if (*n > max)
-        *n = max;
-    return *n > 0 || *last ? ST_OK : ST_MORE;
-}
-
-static int body_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
-{
-    struct session *s = session_of(b);
-    int k = 0;
-
-    if (s->hello_sent < s->hello->n) {
-        size_t part = s->hello->n - s->hello_sent < n ? s->hello->n - s->hello_sent : n;
-
-        v[k++] = (struct h2_slice){ s->hello->data + s->hello_sent, part, &s->hello->own };
-        s->hello_sent += part;
-        n -= part;
-    }
-    for (struct spool_tag *t = spool_find(&s->spool, s->cursor); n > 0 && k < max; t = t->next) {
-        size_t part;
-
-        CHECK(t != NULL); /* body_avail() has counted it */
-        part = t->n - s->cursor_sent < n ? t->n - s->cursor_sent : n;
-        v[k++] = (struct h2_slice){ t->wire + s->cursor_sent, part, &t->own };
-        n -= part;
-        s->cursor_sent += part;
-        if (s->cursor_sent < t->n)
-            break;
-        s->cursor = t->number + 1;
-        s->cursor_sent = 0;
-    }
-    CHECK(n == 0);
-    return k;
-}
-
 /* --- ends --- */
 
 static void retry(struct loop *l, struct timer *t)
@@ -124,7 +27,7 @@ static void retry(struct loop *l, struct timer *t)
     session_start_exchange(s);
 }
 
-static void fail(struct session *s, enum door_why why)
+void session_fail(struct session *s, enum door_why why)
 {
     if (s->door != NULL)
         door_close_by_home(s->door, why);
@@ -144,7 +47,7 @@ static void try_again(struct session *s)
     if (s->failures++ == 0)
         s->failing_since_us = now_us;
     if (now_us - s->failing_since_us > NO_WORKER_US) {
-        fail(s, DOOR_NO_WORKER);
+        session_fail(s, DOOR_NO_WORKER);
         return;
     }
     s->retry.fire = retry;
@@ -173,7 +76,7 @@ static void on_ended(struct exchange *x, enum exchange_end why)
              "the exchange with the worker has ended: %s", exchange_end_text(why));
     if (why == EXCHANGE_REFUSED || s->refused ||
         (why == EXCHANGE_BROKEN && s->failures >= FAILURES_MAX))
-        fail(s, DOOR_REFUSED);
+        session_fail(s, DOOR_REFUSED);
     else
         try_again(s);
 }
@@ -261,22 +164,32 @@ void session_drop_resume(struct session *s)
 
 /* Where to begin: where the last worker left off, or with a new Period at the newest tag but what
  * the spool still has (a player is better served by what is recent). */
-static void choose_beginning(struct session *s, struct buf *resume)
+static uint64_t choose_beginning(struct session *s, struct buf *resume)
 {
     uint64_t from;
 
     if (resume_header(s, resume, &from) == ST_OK && resume->len > 0 &&
-        from >= spool_oldest(&s->spool)) {
-        s->cursor = from;
-    } else {
-        buf_reset(resume);
-        session_drop_resume(s);
-        session_cut(s);
-        s->cursor = spool_oldest(&s->spool);
-        if (s->model != NULL && model_current(s->model) != NULL)
-            s->k++;
-    }
-    s->cursor_sent = 0;
+        from >= spool_oldest(&s->spool))
+        return from;
+    buf_reset(resume);
+    session_drop_resume(s);
+    session_cut(s);
+    if (s->model != NULL && model_current(s->model) != NULL)
+        s->k++;
+    return spool_oldest(&s->spool);
+}
+
+static enum st begin_body(struct session *s, uint64_t from)
+{
+    const struct spool_tag *first = spool_find(&s->spool, from);
+    struct flv_mark mark = s->mark;
+    enum st st;
+
+    if (first != NULL)
+        mark.base_ms = flv_unwrap(s->now_ms, first->ts_ms);
+    st = spool_body_begin(&s->up, &s->spool, from, &mark);
+    s->up.last = s->phase == SESSION_ENDED;
+    return st;
 }
 
 /* A new Period begins no earlier than what players have been told ends. */
@@ -300,16 +213,17 @@ void session_start_exchange(struct session *s)
     struct buf resume;
     struct h2_nv nv[8];
     size_t n = 0;
+    uint64_t from;
     enum st st;
 
     if (s->hl->home->cfg.n_workers == 0) {
-        fail(s, DOOR_NO_WORKER);
+        session_fail(s, DOOR_NO_WORKER);
         return;
     }
     if (!session_ready(s)) /* the state record is on its way to the disk */
         return;
     buf_init(&resume, 128 << 10);
-    choose_beginning(s, &resume);
+    from = choose_beginning(s, &resume);
     (void)snprintf(ast, sizeof ast, "%lld", (long long)s->ast_s);
     (void)snprintf(ladder, sizeof ladder, "{\"copy\":true,\"segment\":%d,\"chunk\":%d}",
                    (int)(s->segment_us / 1000), (int)(s->chunk_us / 1000));
@@ -330,9 +244,9 @@ void session_start_exchange(struct session *s)
 #undef HEADER
     pin_take(s);
     s->x.ops = &ops;
-    s->x.body = (struct h2_body){ .avail = body_avail, .take = body_take };
+    st = begin_body(s, from);
+    s->x.body = &s->up.h2;
     s->heard_us = loop_now(loop_of(s));
-    st = make_hello(s);
     if (st == ST_OK)
         st = exchange_start(&s->x, s->hl->links[s->worker], s->name, nv, n);
     buf_fini(&resume);

@@ -34,6 +34,7 @@ class BareBroadcaster:
         host, app, name = url.removeprefix("rtmp://").split("/")
         address, port = host.rsplit(":", 1)
         self.sock = socket.create_connection((address, int(port)), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.sendall(b"\x03" + bytes(1536))
         answer = self.exactly(1 + 2 * 1536)
         self.sock.sendall(

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from conftest import metric
+from conftest import BUILD, metric
 from live import FFMPEG, FPS, check_media, play, wait_mpd
 from test_box import sign
 from test_live import Box, number_of, publish, schema_says, wait_for  # noqa: F401
@@ -134,3 +134,37 @@ def test_a_worker_that_hangs_is_replaced(launch, short_dir, publish):  # noqa: F
         assert list(m.periods) == ["p0"]
         assert check_media(m)["v0"] == 14 * FPS, "nothing is missing"
     assert metric(b.freshet, "freshet_encoder_restarts_total", reason="hung") == 1
+
+
+def test_a_stream_that_encoders_crash_on_is_quarantined(launch, short_dir, publish):  # noqa: F811
+    # a sanitizer would make an exit of it
+    crash = signal.SIGILL if BUILD in ("asan", "tsan") else signal.SIGSEGV
+    b = Box(launch, short_dir)
+    bad = publish(b.into("bad"))
+
+    def end_worker(number):
+        """And waits until the next one has taken the stream over."""
+        before = number_of(wait_mpd(b.mpd("bad"), bool))
+        (old,) = b.workers()
+        os.kill(old, number)
+        wait_for(lambda: len(b.workers()) == 1 and b.workers() != [old])
+        wait_mpd(b.mpd("bad"), lambda m: number_of(m) > before)
+
+    wait_mpd(b.mpd("bad"), lambda m: number_of(m) >= 1)
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, crash, crash):
+        end_worker(number)
+    assert b.freshet.ask("streams")["refused"] == []
+    (old,) = b.workers()
+    os.kill(old, crash)
+    status, said = bad.wait()
+    assert status != 0 and "encoders have crashed on this stream" in said
+    status, said = publish(b.into("bad")).wait()
+    assert status != 0 and "encoders have crashed on this stream" in said
+    (told,) = b.freshet.ask("streams")["refused"]
+    assert told["name"] == "live/bad" and told["why"] == "quarantined"
+    assert 500 < told["left_s"] <= 600
+    assert "quarantined" in b.freshet.cli("streams").stdout
+    assert metric(b.freshet, "freshet_encoder_quarantines_total") == 1
+    assert metric(b.freshet, "freshet_encoder_restarts_total", reason="crash") >= 5
+    publish(b.into("good"))
+    wait_mpd(b.mpd("good"), lambda m: number_of(m) >= 1)

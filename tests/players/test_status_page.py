@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,7 +14,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 from bare_rtmp import BareBroadcaster  # noqa: E402
 from conftest import QUIET, launch, short_dir, wait_for  # noqa: E402, F401
-from live import Publisher, wait_mpd  # noqa: E402
+from live import Mpd, Publisher, wait_mpd  # noqa: E402
 from wire import Wire  # noqa: E402
 
 
@@ -64,19 +65,30 @@ def test_the_page_without_a_stream(two_tiers):
 
 
 class Player(threading.Thread):
-    """Asks for the manifest and the newest segments over one connection, until it is stopped."""
+    """Asks for the manifest and each new segment over one connection, until it is stopped."""
 
     def __init__(self, edge):
         super().__init__(daemon=True)
         self.edge, self.over, self.wire = edge, threading.Event(), Wire(edge)
-        self.rounds = 0
+        self.segments = 0
         self.start()
 
     def run(self):
+        last = None
         while not self.over.wait(0.2):
-            self.wire.get("/live/cam/manifest.mpd")
-            assert self.wire.answer()[0] == 200
-            self.rounds += 1
+            url = self.edge + "/live/cam/manifest.mpd"
+            status, text = self.ask(url)
+            assert status == 200
+            rep = Mpd(url, text.decode()).reps()[0][2]
+            if rep.closed() and rep.closed()[-1][0] != last:
+                last = rep.closed()[-1][0]
+                assert self.ask(rep.url(last))[0] == 200
+                self.segments += 1
+
+    def ask(self, url):
+        self.wire.get(url.removeprefix(self.edge))
+        status, _, body = self.wire.answer()
+        return status, body
 
     def stop(self):
         self.over.set()
@@ -92,7 +104,7 @@ def test_a_stream_and_who_watches_it_on_both_tiers(two_tiers):
         (edge,) = f.pop.urls("edge.listen")
         wait_mpd(edge + "/live/cam/manifest.mpd", lambda m: len(m.reps()) == 2)
         players = [Player(edge) for _ in range(3)]
-        wait_for(lambda: all(p.rounds > 1 for p in players))
+        wait_for(lambda: all(p.segments > 1 for p in players))
         seen = look(f, rows=1, seconds=4)
         (row,) = seen["tables"]["streams"]
         name, state, viewers, up, renditions, gop, latency, tag, worker = row
@@ -103,6 +115,7 @@ def test_a_stream_and_who_watches_it_on_both_tiers(two_tiers):
         assert latency.endswith(" ms") and 0 < int(latency[:-3]) < 5000
         assert seen["first"]["tables"]["streams"][0][3] != up
         assert seen["cards"]["publishers"] == "1"
+        assert dict(seen["tables"]["push"])["subscriptions, of edges"] == "1"
         origin = seen["tables"]["tiers"][1]
         assert int(origin[1].replace(",", "")) + int(origin[2].replace(",", "")) > 0
 
@@ -114,6 +127,10 @@ def test_a_stream_and_who_watches_it_on_both_tiers(two_tiers):
         ((url, state, *_),) = seen["tables"]["upstreams"]
         assert url == f.tier and state in ("ok", "idle")
         assert int(seen["tables"]["tiers"][0][1].replace(",", "")) > 0  # hits
+        push = dict(seen["tables"]["push"])
+        assert push["subscriptions, to upstreams"] == "1"
+        assert push["lag, p50 / p99 of 30 s"].endswith(" ms"), push
+        assert push["broke off, told anew"] == "0"
     finally:
         for p in players:
             p.stop()
@@ -135,7 +152,8 @@ def test_an_upstream_that_is_gone_is_seen(two_tiers):
 
 def test_a_thousand_streams(two_tiers):
     f = two_tiers
-    crowd = [BareBroadcaster(f"{f.ingest}/live/s{i:04}") for i in range(1000)]
+    with ThreadPoolExecutor(16) as pool:
+        crowd = list(pool.map(BareBroadcaster, [f"{f.ingest}/live/s{i:04}" for i in range(1000)]))
     try:
         wait_for(lambda: len(f.ask("streams")["streams"]) == 1000)
         seen = look(f, rows=1000, seconds=5)

@@ -386,7 +386,9 @@ static inline void on_closed(void *ctx, enum door_why why)
     p->why = why;
 }
 
-static const struct door_ops pub_ops = { on_accepted, on_acked, on_closed };
+static const struct door_ops pub_ops = { .accepted = on_accepted,
+                                         .acked = on_acked,
+                                         .closed = on_closed };
 
 static inline void pub_claim(struct world *w, struct pub *p, const char *name,
                              const struct door_claim *c)

@@ -283,7 +283,8 @@ static void other_parameters_or_missing_tags_open_a_period(void **state)
 static void what_cannot_be_a_state_of_ours_is_refused(void **state)
 {
     static const char good[] =
-        "{'v0':{'v':2,'next':9,'k':0,'start':3000,'off':3000,'tag':3,'num':1,'said':5,'pgop':0,'v0':'"
+        "{'v0':{'v':2,'next':9,'k':0,'start':3000,'off':3000,'tag':3,'num':1,'said':5,'pgop':0,'v0'"
+        ":'"
         "0123abcd',"
         "'a0':'','ts':90000,'n':1,'t':270000,'end':288000,'seq':1,'d':0,'dts':285000,'dur':3000,"
         "'shift':0,'idr':270000,'gop':0,'eq':0,'since':0,'trust':0}}";

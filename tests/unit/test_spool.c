@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "origin/spool.h"
+#include "core/spool.h"
 
 static const struct spool_limits limits = { .bytes = 10000, .ms = 1000 };
 
@@ -105,6 +105,25 @@ static void what_is_needed_outlives_its_time_but_not_the_byte_limit(void **state
     assert_int_equal(s.bytes, 0);
 }
 
+static void where_time_is_a_limit_too_the_oldest_goes_and_is_counted(void **state)
+{
+    struct spool_limits strict = { .bytes = 10000, .ms = 0, .needed_ms = 1000 };
+    struct spool s;
+
+    (void)state;
+    spool_init(&s, &strict);
+    for (uint32_t i = 0; i < 11; i++)
+        (void)add(&s, i * 100, 10);
+    assert_int_equal(spool_oldest(&s), 1);
+    spool_release(&s, 4); /* what is not needed does not stay */
+    assert_int_equal(spool_oldest(&s), 4);
+    assert_int_equal(s.lost, 0);
+    (void)add(&s, 1500, 10);
+    assert_int_equal(spool_oldest(&s), 6);
+    assert_int_equal(s.lost, 2);
+    spool_fini(&s);
+}
+
 static void the_newest_tag_always_stays(void **state)
 {
     struct spool_limits tiny = { .bytes = 10, .ms = 0 };
@@ -157,6 +176,7 @@ int main(void)
         cmocka_unit_test(tags_are_numbered_and_found),
         cmocka_unit_test(a_tag_is_what_goes_over_the_wire),
         cmocka_unit_test(what_is_needed_outlives_its_time_but_not_the_byte_limit),
+        cmocka_unit_test(where_time_is_a_limit_too_the_oldest_goes_and_is_counted),
         cmocka_unit_test(the_newest_tag_always_stays),
         cmocka_unit_test(headers_stay_in_force_when_their_tags_are_gone),
         cmocka_unit_test(times_may_wrap),

@@ -140,7 +140,7 @@ static void no_part_of_a_token_is_a_token(void **state)
     for (size_t n = 0; n < strlen(GOOD); n++) {
         assert_int_equal(check_n(NULL, keys, GOOD, n, "show", 0, 0), METRIC_PLAY_MALFORMED);
         if (n > 0)
-            assert_int_not_equal(check(NULL, keys, GOOD + n, "show", 0), METRIC_PLAY_ACCEPTED);
+            assert_int_not_equal(check(NULL, keys, &GOOD[n], "show", 0), METRIC_PLAY_ACCEPTED);
     }
     auth_keys_unref(&keys);
 }

@@ -1,4 +1,4 @@
-#include "origin/worker.h"
+#include "core/exchange.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,40 +10,46 @@
 #include "core/loop.h"
 
 enum { LINK_MAGIC = 0x3ec0de71, READ_BYTES = 256 << 10, OUT_HIGH = 256 << 10, FLUSH_IOV = 64 };
-enum { HEADERS_MAX = 12, STASH_MAX = 16 << 20 };
+enum { HEADERS_MAX = 12, STASH_MAX = 16 << 20, WHY_MAX = 128 };
+#define CONNECT_US (3 * SEC_US)
 
 /* Tags of many streams go out together: the first at once, what follows it within this time at the
  * end of it. A chunk is many times as long. */
 #define PACE_US (12 * MS_US)
 
 /* One connection; a lost one is buried and the link makes another when it is needed. */
-struct worker_conn {
+struct exchange_conn {
     int magic;
     struct io io;
     struct h2 *h2;
-    struct worker_link *link; /* NULL: lost */
+    struct exchange_link *link; /* NULL: lost */
+    struct exchange_conn *next, **prevp;
     struct loop *loop;
+    struct timer timer; /* until it is open */
     struct grave grave;
     struct timer pace; /* set: there may be something to send */
     uint64_t sent_us;
     bool busy; /* h2_feed() or h2_pump() is on the stack */
+    bool open;
     bool lost;
 };
 
-struct worker_link {
+struct exchange_link {
     struct loop *loop;
-    struct addr_sock addr;
-    unsigned index;
-    struct worker_conn *conn; /* NULL: none */
+    struct exchange_peer peer;
+    unsigned at;                 /* which of the peer's addresses is next */
+    struct exchange_conn *conns; /* those that live, */
+    struct exchange_conn *conn;  /* and the one that takes exchanges; NULL: none */
     struct exchange *first;
     unsigned streams;
     uint8_t *read_buf;
+    char why[WHY_MAX];
 };
 
 /* What the HTTP/2 session knows of an exchange: it outlives one that was cancelled. */
 struct lane {
-    struct exchange *x;       /* NULL: cancelled, or over */
-    struct worker_conn *conn; /* its own: the link may have another one by now */
+    struct exchange *x;         /* NULL: cancelled, or over */
+    struct exchange_conn *conn; /* its own: the link may have another one by now */
     int32_t id;
 };
 
@@ -80,9 +86,9 @@ static void end(struct exchange *x, enum exchange_end why)
     x->ops->ended(x, why);
 }
 
-/* --- the session's side of HTTP/2 --- */
+/* --- the owner's side of HTTP/2 --- */
 
-static void push(struct worker_conn *c);
+static void push(struct exchange_conn *c);
 
 static void on_header(struct h2 *h2, void *stream, int32_t id, const char *name, size_t name_len,
                       const char *value, size_t value_len)
@@ -90,19 +96,28 @@ static void on_header(struct h2 *h2, void *stream, int32_t id, const char *name,
     struct exchange *x = ((struct lane *)stream)->x;
 
     (void)h2, (void)id;
-    if (x == NULL || name_len != 7 || memcmp(name, ":status", 7) != 0)
+    if (x == NULL)
         return;
+    if (name_len != 7 || memcmp(name, ":status", 7) != 0) {
+        if (x->ops->header != NULL)
+            x->ops->header(x, name, name_len, value, value_len);
+        return;
+    }
     for (size_t i = 0; i < value_len; i++)
         x->status = x->status * 10 + (value[i] - '0');
 }
 
 static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
 {
-    (void)h2, (void)stream, (void)id, (void)last;
+    struct exchange *x = ((struct lane *)stream)->x;
+
+    (void)h2, (void)id, (void)last;
+    if (x != NULL && x->ops->head != NULL)
+        x->ops->head(x);
 }
 
-/* Takes what it can; the rest waits while the session has paused us. After a failure nothing more
- * is read. False: the session has cancelled the exchange, touch it no more. */
+/* Takes what it can; the rest waits while the owner has paused us. After a failure nothing more
+ * is read. False: the owner has cancelled the exchange, touch it no more. */
 static bool take_records(struct exchange *x, const uint8_t *p, size_t n, size_t *took)
 {
     struct rd in = rd_init(p, n);
@@ -110,7 +125,7 @@ static bool take_records(struct exchange *x, const uint8_t *p, size_t n, size_t 
     uint64_t round = x->round;
     enum st st = x->broken;
 
-    /* a record may make the session pause or cancel the exchange, or begin another one in it */
+    /* a record may make the owner pause or cancel the exchange, or begin another one in it */
     while (!x->paused && st == ST_OK && (st = record_next(&x->reader, &in, &ev)) == ST_OK) {
         x->ops->record(x, &ev);
         if (x->link == NULL || x->round != round) {
@@ -155,7 +170,7 @@ static enum exchange_end end_of(struct exchange *x)
 void exchange_go_on(struct exchange *x)
 {
     struct lane *lane = x->lane;
-    struct worker_conn *c = lane != NULL && !lane->conn->lost ? lane->conn : NULL;
+    struct exchange_conn *c = lane != NULL && !lane->conn->lost ? lane->conn : NULL;
     struct buf had = x->stash;
     size_t took;
     bool ours, outermost = c != NULL && !c->busy;
@@ -174,7 +189,7 @@ void exchange_go_on(struct exchange *x)
         if (ours)
             h2_consume(c->h2, lane->id, took);
         push(c);
-    } else if (lane == NULL && ours && !x->paused) { /* the worker has ended it meanwhile */
+    } else if (lane == NULL && ours && !x->paused) { /* the peer has ended it meanwhile */
         end(x, end_of(x));
     }
 }
@@ -215,7 +230,7 @@ static const struct h2_ops session_ops = {
 
 static void free_conn(struct grave *g)
 {
-    struct worker_conn *c = CONTAINER_OF(g, struct worker_conn, grave);
+    struct exchange_conn *c = CONTAINER_OF(g, struct exchange_conn, grave);
 
     h2_free(&c->h2); /* closes the streams that are left: their exchanges end */
     io_fini(&c->io);
@@ -223,19 +238,71 @@ static void free_conn(struct grave *g)
     free(c);
 }
 
-static void lose(struct worker_conn *c)
+static void lose(struct exchange_conn *c)
 {
+    struct exchange_link *w = c->link;
+
     if (c->lost)
         return;
     c->lost = true;
-    if (c->link != NULL && c->link->conn == c)
-        c->link->conn = NULL;
+    *c->prevp = c->next;
+    if (c->next != NULL)
+        c->next->prevp = c->prevp;
+    if (w->conn == c)
+        w->conn = NULL;
+    if (!c->open)
+        w->at = (w->at + 1) % w->peer.n_addrs;
+    c->link = NULL;
+    timer_cancel(c->loop, &c->timer);
     io_stop(&c->io);
     timer_cancel(c->loop, &c->pace);
     loop_bury(c->loop, &c->grave, free_conn);
 }
 
-static enum st flush(struct worker_conn *c)
+static void note_why(struct exchange_conn *c, const char *why)
+{
+    (void)snprintf(c->link->why, sizeof c->link->why, "%s", why);
+}
+
+static void too_late(struct loop *l, struct timer *t)
+{
+    struct exchange_conn *c = CONTAINER_OF(t, struct exchange_conn, timer);
+
+    (void)l;
+    note_why(c, "no connection in time");
+    lose(c);
+}
+
+/* Takes no new exchange; ends with the last that it has. */
+static void retire(struct exchange_conn *c)
+{
+    if (c->link->conn == c)
+        c->link->conn = NULL;
+    h2_shutdown(c->h2);
+}
+
+/* An op may cancel any exchange and start others, so the list is begun anew after each. */
+static void tell_leaving(struct exchange_conn *c)
+{
+    struct exchange *x = c->link->first;
+
+    if (c->link->conn == c)
+        retire(c);
+    while (x != NULL) {
+        if (x->told_leaving || x->lane == NULL || x->lane->conn != c) {
+            x = x->next;
+            continue;
+        }
+        x->told_leaving = true;
+        if (x->ops->leaving != NULL)
+            x->ops->leaving(x);
+        if (c->lost)
+            return;
+        x = c->link->first;
+    }
+}
+
+static enum st flush(struct exchange_conn *c)
 {
     struct outq *q = h2_outq(c->h2);
 
@@ -255,7 +322,7 @@ static enum st flush(struct worker_conn *c)
     return ST_OK;
 }
 
-static void push(struct worker_conn *c)
+static void push(struct exchange_conn *c)
 {
     enum st pumped, flushed;
 
@@ -276,13 +343,13 @@ static void push(struct worker_conn *c)
 
 static void on_pace(struct loop *l, struct timer *t)
 {
-    struct worker_conn *c = CONTAINER_OF(t, struct worker_conn, pace);
+    struct exchange_conn *c = CONTAINER_OF(t, struct exchange_conn, pace);
 
     c->sent_us = loop_now(l);
     push(c);
 }
 
-static void push_soon(struct worker_conn *c)
+static void push_soon(struct exchange_conn *c)
 {
     uint64_t now_us = loop_now(c->loop);
 
@@ -294,7 +361,7 @@ static void push_soon(struct worker_conn *c)
         timer_set(c->loop, &c->pace, c->sent_us + PACE_US);
 }
 
-static void read_all(struct worker_conn *c)
+static void read_all(struct exchange_conn *c)
 {
     uint8_t *buf = c->link->read_buf;
 
@@ -305,12 +372,18 @@ static void read_all(struct worker_conn *c)
         if (st == ST_MORE)
             return;
         if (st != ST_OK) {
+            if (st != ST_EOF)
+                note_why(c, io_why(&c->io));
             lose(c);
             return;
         }
         c->busy = true;
         st = h2_feed(c->h2, buf, got);
         c->busy = false;
+        if (c->lost) /* an op has freed the link */
+            return;
+        if (h2_going_away(c->h2))
+            tell_leaving(c);
         if (st < ST_OK || st == ST_EOF)
             lose(c);
         else
@@ -320,12 +393,18 @@ static void read_all(struct worker_conn *c)
 
 static void on_ready(struct io *io, unsigned what)
 {
-    struct worker_conn *c = CONTAINER_OF(io, struct worker_conn, io);
+    struct exchange_conn *c = CONTAINER_OF(io, struct exchange_conn, io);
 
     OBJ_CHECK(c, LINK_MAGIC);
     if ((what & IO_DEAD) != 0) {
+        note_why(c, io_why(&c->io));
         lose(c);
         return;
+    }
+    if ((what & IO_OPEN) != 0) {
+        c->open = true;
+        timer_cancel(c->loop, &c->timer);
+        c->link->why[0] = '\0';
     }
     if ((what & (IO_OPEN | IO_WRITE)) != 0)
         push(c);
@@ -333,9 +412,11 @@ static void on_ready(struct io *io, unsigned what)
         read_all(c);
 }
 
-static enum st connect_link(struct worker_link *w)
+static enum st connect_link(struct exchange_link *w)
 {
-    struct worker_conn *c = calloc(1, sizeof *c);
+    const struct exchange_peer *to = &w->peer;
+    const struct addr_sock *at = &to->addr[w->at];
+    struct exchange_conn *c = calloc(1, sizeof *c);
     enum st st = ST_ENOMEM;
 
     if (c == NULL)
@@ -346,29 +427,39 @@ static enum st connect_link(struct worker_link *w)
     c->link = w;
     c->h2 = h2_client_new(w->loop, &h2_limits_tier, &session_ops, c);
     if (c->h2 != NULL)
-        st = io_connect_init(&c->io, w->loop, (const struct sockaddr *)&w->addr.sa, w->addr.len,
-                             NULL, NULL, NULL, on_ready);
+        st = io_connect_init(&c->io, w->loop, (const struct sockaddr *)&at->sa, at->len, to->tls,
+                             to->name, to->tls != NULL ? "h2" : NULL, on_ready);
     if (st != ST_OK) {
+        if (c->h2 != NULL)
+            note_why(c, io_why(&c->io));
+        w->at = (w->at + 1) % to->n_addrs;
         h2_free(&c->h2);
         free(c);
         return st;
     }
     w->conn = c;
+    c->prevp = &w->conns;
+    c->next = w->conns;
+    if (c->next != NULL)
+        c->next->prevp = &c->next;
+    w->conns = c;
+    c->timer.fire = too_late;
+    timer_set(c->loop, &c->timer, loop_now(c->loop) + CONNECT_US);
     io_want(&c->io, IO_READ | IO_WRITE);
     return ST_OK;
 }
 
 /* --- the contract --- */
 
-struct worker_link *worker_link_new(struct loop *l, const struct addr_sock *addr, unsigned index)
+struct exchange_link *exchange_link_new(struct loop *l, const struct exchange_peer *peer)
 {
-    struct worker_link *w = calloc(1, sizeof *w);
+    struct exchange_link *w = calloc(1, sizeof *w);
 
+    CHECK(peer->n_addrs > 0);
     if (w == NULL)
         return NULL;
     w->loop = l;
-    w->addr = *addr;
-    w->index = index;
+    w->peer = *peer;
     w->read_buf = malloc(READ_BYTES);
     if (w->read_buf == NULL) {
         free(w);
@@ -377,41 +468,43 @@ struct worker_link *worker_link_new(struct loop *l, const struct addr_sock *addr
     return w;
 }
 
-void worker_link_free(struct worker_link **lp)
+void exchange_link_free(struct exchange_link **lp)
 {
-    struct worker_link *w = *lp;
+    struct exchange_link *w = *lp;
 
     *lp = NULL;
     if (w == NULL)
         return;
-    if (w->conn != NULL) {
-        struct worker_conn *c = w->conn;
-
-        lose(c);
-        c->link = NULL;
-    }
+    while (w->conns != NULL)
+        lose(w->conns);
     while (w->first != NULL)
         end(w->first, EXCHANGE_LOST);
     free(w->read_buf);
     free(w);
 }
 
-unsigned worker_link_streams(const struct worker_link *w) { return w->streams; }
+unsigned exchange_link_streams(const struct exchange_link *w) { return w->streams; }
 
-enum st exchange_start(struct exchange *x, struct worker_link *w, const char *path,
+const char *exchange_link_why(const struct exchange_link *w) { return w->why; }
+
+enum st exchange_start(struct exchange *x, struct exchange_link *w, const char *path,
                        const struct h2_nv *nv, size_t n)
 {
     struct h2_nv all[4 + HEADERS_MAX] = {
         H2_NV(":method", "POST"),
-        H2_NV(":scheme", "http"),
-        H2_NV(":authority", "worker"),
+        { .name = ":scheme", .name_len = 7 },
+        { .name = ":authority", .name_len = 10 },
         { .name = ":path", .name_len = 5 },
     };
     char target[160];
-    int len = snprintf(target, sizeof target, "/_encode/%s", path);
+    int len = snprintf(target, sizeof target, "%s%s", w->peer.prefix, path);
     enum st st = ST_OK;
 
     CHECK(x->link == NULL && n <= HEADERS_MAX && len > 0 && len < (int)sizeof target);
+    all[1].value = w->peer.tls != NULL ? "https" : "http";
+    all[1].value_len = (uint32_t)strlen(all[1].value);
+    all[2].value = w->peer.authority;
+    all[2].value_len = (uint32_t)strlen(w->peer.authority);
     all[3].value = target;
     all[3].value_len = (uint32_t)len;
     if (n > 0)
@@ -420,13 +513,16 @@ enum st exchange_start(struct exchange *x, struct worker_link *w, const char *pa
     if (lane == NULL)
         return ST_ENOMEM;
     lane->x = x;
+    if (w->conn != NULL && !h2_accepts(w->conn->h2))
+        retire(w->conn);
     if (w->conn == NULL)
         st = connect_link(w);
     x->status = 0;
     x->whole = false;
+    x->told_leaving = false;
     x->broken = ST_OK;
     if (st == ST_OK)
-        st = h2_request(w->conn->h2, all, 4 + n, &x->body, lane, &lane->id);
+        st = h2_request(w->conn->h2, all, 4 + n, x->body, lane, &lane->id);
     if (st != ST_OK) {
         free(lane);
         return st == ST_ENOMEM ? st : ST_EIO;
@@ -470,4 +566,13 @@ void exchange_cancel(struct exchange *x)
         return;
     h2_reset(lane->conn->h2, lane->id, H2_CANCEL, H2_RESET_CANCELLED);
     push(lane->conn);
+}
+
+void exchange_give_up(struct exchange *x)
+{
+    struct exchange_conn *c = x->lane != NULL ? x->lane->conn : NULL;
+
+    if (c != NULL && !c->lost && c->link->conn == c)
+        retire(c);
+    exchange_cancel(x);
 }

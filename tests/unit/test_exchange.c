@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/exchange.h"
 #include "core/loop.h"
-#include "origin/worker.h"
 
 enum { CONNS = 4, STREAMS = 4 };
 
@@ -44,7 +44,7 @@ struct script {
     char dir[32];
     struct addr_sock addr;
     struct loop l;
-    struct worker_link *link;
+    struct exchange_link *link;
 };
 
 static enum st say_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
@@ -196,6 +196,7 @@ static int setup(void **state)
 {
     struct script *w = calloc(1, sizeof *w);
     struct sockaddr_un un = { .sun_family = AF_UNIX };
+    struct exchange_peer peer = { .addr = &w->addr, .n_addrs = 1, .authority = "worker" };
     struct err e;
 
     clock_use(&test_clock);
@@ -207,7 +208,8 @@ static int setup(void **state)
     assert_int_equal(listen(w->listening, 8), 0);
     assert_int_equal(addr_unix(un.sun_path, &w->addr, &e), ST_OK);
     assert_int_equal(loop_init(&w->l, 0, 1), ST_OK);
-    w->link = worker_link_new(&w->l, &w->addr, 0);
+    peer.prefix = "/_encode/";
+    w->link = exchange_link_new(&w->l, &peer);
     assert_non_null(w->link);
     w->status = "200";
     *state = w;
@@ -219,7 +221,7 @@ static int teardown(void **state)
     struct script *w = *state;
     char path[64];
 
-    worker_link_free(&w->link);
+    exchange_link_free(&w->link);
     assert_int_equal(loop_turn_nowait(&w->l), ST_OK);
     for (int i = 0; i < w->conns; i++)
         die(w, i);
@@ -236,6 +238,7 @@ static int teardown(void **state)
 
 struct client {
     struct exchange x;
+    struct h2_body body;
     int records, ends;
     size_t bytes;
     enum exchange_end why;
@@ -244,10 +247,7 @@ struct client {
     int cancel_at;   /* goes away inside this record */
 };
 
-static struct client *client_of(struct h2_body *b)
-{
-    return CONTAINER_OF(b, struct client, x.body);
-}
+static struct client *client_of(struct h2_body *b) { return CONTAINER_OF(b, struct client, body); }
 
 static enum st up_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
 {
@@ -291,12 +291,13 @@ static void on_ended(struct exchange *x, enum exchange_end why)
     c->why = why;
 }
 
-static const struct exchange_ops client_ops = { on_record, on_ended };
+static const struct exchange_ops client_ops = { .record = on_record, .ended = on_ended };
 
 static void start(struct script *w, struct client *c, const char *name)
 {
     c->x.ops = &client_ops;
-    c->x.body = (struct h2_body){ .avail = up_avail, .take = up_take };
+    c->body = (struct h2_body){ .avail = up_avail, .take = up_take };
+    c->x.body = &c->body;
     assert_int_equal(exchange_start(&c->x, w->link, name, NULL, 0), ST_OK);
 }
 
@@ -308,7 +309,7 @@ static void records_come_down_while_tags_go_up(void **state)
     struct client c = { .ends = 0 };
 
     start(w, &c, "live/show");
-    assert_int_equal(worker_link_streams(w->link), 1);
+    assert_int_equal(exchange_link_streams(w->link), 1);
     steps(w);
     assert_string_equal(w->said[0].path, "/_encode/live/show");
     c.up = true;
@@ -326,7 +327,7 @@ static void records_come_down_while_tags_go_up(void **state)
     assert_int_equal(c.records, 2);
     assert_int_equal(c.ends, 1);
     assert_int_equal(c.why, EXCHANGE_DONE);
-    assert_int_equal(worker_link_streams(w->link), 0);
+    assert_int_equal(exchange_link_streams(w->link), 0);
 }
 
 /* What is to go up soon after the last write waits for more, and not for long. */

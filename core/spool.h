@@ -1,17 +1,17 @@
-/* origin/spool.h - the last tags of a stream, numbered, for a worker that has to start over
+/* core/spool.h - the last tags of a stream, numbered, for whoever has to start over with it
  *
- * Purpose   every tag of a session gets a number and is kept until no worker can need it any more,
- *           but no longer than the limits say. The sequence headers in force are kept apart, since
- *           each worker begins with them.
- * Units     numbers count tags of the session from 1; milliseconds of session time; bytes.
- * Owner     the session. A tag is loop-local memory with a reference count, so that an output queue
+ * Purpose   every tag gets a number and is kept until nobody can need it any more, but no longer
+ *           than the limits say: at home for the next worker, at a POP for the next home. The
+ *           sequence headers in force are kept apart, since everybody begins with them.
+ * Units     numbers count tags from 1; milliseconds of the tags' time; bytes.
+ * Owner     the session or uplink. A tag is loop-local memory with a reference count, so that an output queue
  *           may hold it longer than the spool does.
- * Thread    the session's home loop.
+ * Thread    its loop's own.
  * Errors    spool_add: ENOMEM.
  * Tests     tests/unit/test_spool.c
  */
-#ifndef ORIGIN_SPOOL_H
-#define ORIGIN_SPOOL_H
+#ifndef CORE_SPOOL_H
+#define CORE_SPOOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,7 +35,8 @@ struct spool_tag {
 
 struct spool_limits {
     uint64_t bytes;
-    uint32_t ms; /* of what a worker no longer needs, this much is kept all the same */
+    uint32_t ms;        /* of what nobody needs any more, this much is kept all the same */
+    uint32_t needed_ms; /* no more than this is kept even if it is needed; 0: bytes alone say */
 };
 
 /* Kinds of tag that stay in force until another one of their kind comes. */
@@ -47,7 +48,8 @@ struct spool {
     struct spool_tag *found; /* by spool_find(): the next is asked for next; NULL: none */
     uint64_t next_number;
     uint64_t bytes;
-    uint64_t needed; /* tags below this one no worker needs */
+    uint64_t needed; /* tags below this one nobody needs */
+    uint64_t lost;   /* how many were dropped although they were needed */
     struct spool_tag *header[SPOOL_HEADERS];
 };
 
@@ -62,7 +64,9 @@ MUST_USE enum st spool_add(struct spool *s, const struct flv_tag *tag, const str
                            struct spool_tag **out);
 /* The tag is a sequence header, and in force from now on. */
 void spool_set_header(struct spool *s, enum spool_header which, struct spool_tag *tag);
-/* Workers have dealt with all below `number`. */
+/* The same if it is one; t is what spool_add() made of tag. */
+void spool_note_header(struct spool *s, struct spool_tag *t, const struct flv_tag *tag);
+/* All below `number` has been dealt with. */
 void spool_release(struct spool *s, uint64_t number);
 /* The tag of that number; NULL: not here any more, or not yet. */
 struct spool_tag *spool_find(struct spool *s, uint64_t number);

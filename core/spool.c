@@ -1,4 +1,4 @@
-#include "origin/spool.h"
+#include "core/spool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +26,7 @@ static void drop_first(struct spool *s)
 {
     struct spool_tag *t = s->first;
 
+    s->lost += t->number >= s->needed;
     s->first = t->next;
     if (s->first == NULL)
         s->last = NULL;
@@ -72,15 +73,21 @@ static struct spool_tag *new_tag(const struct flv_tag *tag, const struct buf *ma
     return t;
 }
 
-/* What nobody needs may stay while it is young and there is room; what is over the byte limit goes
- * even when it is needed: the next worker then opens a new Period. */
+static bool is_older(uint32_t age_ms, uint32_t than_ms)
+{
+    return age_ms < UINT32_C(0x80000000) && age_ms > than_ms;
+}
+
+/* What nobody needs may stay while it is young and there is room; what is over the limits goes even
+ * when it is needed: whoever starts over then opens a new Period. */
 static void enforce(struct spool *s)
 {
     while (s->first != NULL && s->first != s->last) {
         uint32_t age_ms = s->last->ts_ms - s->first->ts_ms;
-        bool old = age_ms < UINT32_C(0x80000000) && age_ms > s->limits.ms;
+        bool spare = s->first->number < s->needed && is_older(age_ms, s->limits.ms);
+        bool old = s->limits.needed_ms > 0 && is_older(age_ms, s->limits.needed_ms);
 
-        if (s->bytes <= s->limits.bytes && !(old && s->first->number < s->needed))
+        if (s->bytes <= s->limits.bytes && !spare && !old)
             return;
         drop_first(s);
     }
@@ -110,6 +117,17 @@ void spool_set_header(struct spool *s, enum spool_header which, struct spool_tag
     (void)own_ref(&tag->own);
     put_tag(s->header[which]);
     s->header[which] = tag;
+}
+
+void spool_note_header(struct spool *s, struct spool_tag *t, const struct flv_tag *tag)
+{
+    struct flv_media media;
+    bool video = tag->type == FLV_VIDEO;
+    enum st st = video ? flv_video_parse(tag->body, tag->n, &media)
+                       : flv_audio_parse(tag->body, tag->n, &media);
+
+    if (st == ST_OK && media.packet == FLV_CONFIG)
+        spool_set_header(s, video ? SPOOL_VIDEO_HEADER : SPOOL_AUDIO_HEADER, t);
 }
 
 void spool_release(struct spool *s, uint64_t number)

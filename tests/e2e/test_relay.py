@@ -1,0 +1,299 @@
+"""A POP that relays to data centres, and what must not end a broadcast: cut links, dead homes."""
+
+import pathlib
+import signal
+import subprocess
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from boxes import Checker
+from cable import Cable
+from conftest import PATIENCE, QUIET, get, make_certificate, metric
+from live import FFMPEG, FPS, Publisher, check_media, fetch, play, wait_mpd
+
+pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
+
+CHAIN = """
+[san]
+subjectAltName=DNS:localhost,IP:127.0.0.1
+"""
+
+
+def make_tier(directory):
+    """A CA and one certificate of it for all our machines, which are on 127.0.0.1 here."""
+    d = pathlib.Path(directory)
+    if not (d / "tier.pem").exists():
+        (d / "san.cnf").write_text(CHAIN)
+        ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        for command in (
+            ["req", "-x509", *ec, "-days", "30", "-subj", "/CN=tier CA",
+             "-keyout", d / "ca.key", "-out", d / "ca.pem"],
+            ["req", *ec, "-subj", "/CN=machine", "-keyout", d / "tier.key", "-out", d / "tier.csr"],
+            ["x509", "-req", "-in", d / "tier.csr", "-CA", d / "ca.pem", "-CAkey", d / "ca.key",
+             "-CAcreateserial", "-days", "30", "-extfile", d / "san.cnf", "-extensions", "san",
+             "-out", d / "tier.pem"],
+        ):  # fmt: skip
+            subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return f"tier: {{cert: {d}/tier.pem, key: {d}/tier.key, ca: {d}/ca.pem}}"
+
+
+class Dc:
+    """A data centre, behind a cable."""
+
+    def __init__(self, launch, short_dir, name, scheme, more=""):
+        self.freshet = launch(
+            QUIET
+            + f"state_dir: {short_dir}/{name}-state\n"
+            + f"tls: {{{make_tier(short_dir)}}}\n"
+            + "encode: {workers: 1}\n"
+            + f'origin: {{listen: ["{scheme}://127.0.0.1:0"]}}\n'
+            + 'edge: {listen: ["http://127.0.0.1:0"]}\n'
+            + "apps: {live: {publish: none}}\n"
+            + more,
+            name,
+        ).wait_ready()
+        (self.http,) = self.freshet.urls("edge.listen")
+        (tier,) = self.freshet.urls("origin.listen")
+        self.cable = Cable(urlsplit(tier).port)
+        self.url = f"{scheme}://127.0.0.1:{self.cable.port}"
+
+    def mpd(self, name):
+        return f"{self.http}/live/{name}/manifest.mpd"
+
+    def kill(self):
+        self.freshet.send(signal.SIGKILL)
+        self.freshet.wait()
+
+
+class Pop:
+    def __init__(self, launch, short_dir, dcs, name="pop", more=""):
+        urls = ", ".join(f'"{dc.url}"' for dc in dcs)
+        tls = make_certificate(short_dir).replace("tls: {", f"tls: {{{make_tier(short_dir)}, ")
+        self.freshet = launch(
+            QUIET
+            + tls
+            + f"state_dir: {short_dir}/{name}-state\n"
+            + 'ingest: {listen: ["rtmp://127.0.0.1:0", "rtmps://127.0.0.1:0"], '
+            + f"relay: [{urls}]}}\n"
+            + "encode: {workers: 0}\n"
+            + "apps: {live: {publish: open}}\n"
+            + more,
+            name,
+        ).wait_ready()
+        self.dcs = dcs
+        self.rtmp, self.rtmps = sorted(self.freshet.urls("ingest.listen"))
+
+    def into(self, name, scheme="rtmps"):
+        return f"{self.rtmps if scheme == 'rtmps' else self.rtmp}/live/{name}"
+
+    def home_of(self, name, after=0):
+        """The data centre that took the stream, once it has; the rest of them after it."""
+        at = self.freshet.wait_log("the stream has a home", f"stream=live/{name}", after=after)
+        (home,) = [dc for dc in self.dcs if f"dc={dc.url}" in self.freshet.log[at]]
+        return home, [dc for dc in self.dcs if dc is not home]
+
+    def closes(self):
+        """Connections of publishers that were not ended by themselves."""
+        admin = self.freshet.urls("admin.listen")[0]
+        lines = get(admin + "/metrics")[2].decode().splitlines()
+        return [x for x in lines
+                if x.startswith("freshet_ingest_closes_total{") and 'reason="ended"' not in x
+                and float(x.rsplit(" ", 1)[1]) > 0]  # fmt: skip
+
+
+@pytest.fixture
+def tiers(launch, short_dir):
+    """tiers(n, scheme) -> a POP and n data centres."""
+    started = []
+
+    def go(n=2, scheme="https", **kw):
+        started.extend(Dc(launch, short_dir, f"dc{i}", scheme, **kw) for i in range(1, n + 1))
+        return Pop(launch, short_dir, started[-n:]), started[-n:]
+
+    yield go
+    for dc in started:
+        dc.cable.end()
+
+
+@pytest.fixture
+def publish():
+    started = []
+
+    def go(*args):
+        started.append(Publisher(*args))
+        return started[-1]
+
+    yield go
+    for p in started:
+        p.end()
+
+
+def wait_for(ready):
+    until = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def check_boxes(mpd):
+    """Every segment that is listed as whole, box by box."""
+    for _, _, rep in mpd.reps():
+        ast = int(time.mktime(time.strptime(mpd.ast, "%Y-%m-%dT%H:%M:%SZ"))) - time.timezone
+        checker = Checker(fetch(rep.init), ast, rep.pto)
+        for n, _, _ in rep.closed():
+            checker.segment(fetch(rep.url(n)))
+
+
+def session_of(mpd):
+    rep = mpd.reps()[-1][2]
+    return rep.media.split("/live/")[1].split("/")[1]
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_what_comes_in_at_a_pop_is_presented_by_its_home(tiers, publish, scheme):
+    pop, _ = tiers(2, scheme)
+    seconds = 8
+    p = publish(pop.into("show", "rtmps" if scheme == "https" else "rtmp"), seconds)
+    home, (other,) = pop.home_of("show")
+    mpd = wait_mpd(home.mpd("show"), lambda m: m.latest() > 0 and len(m.reps()) == 2)
+    assert mpd.type == "dynamic"
+    assert metric(pop.freshet, "freshet_ingest_spool_bytes") > 0
+    assert metric(home.freshet, "freshet_relay_exchanges") == 1
+    assert p.wait() == (0, "")
+    mpd = wait_mpd(home.mpd("show"), lambda m: m.type == "static")
+    assert len(mpd.periods) == 1
+    assert check_media(mpd)["v0"] == seconds * FPS
+    check_boxes(mpd)
+    assert get(other.mpd("show"))[0] == 404
+    # the POP forgets what is in segments, and in the end all of it
+    wait_for(lambda: metric(pop.freshet, "freshet_ingest_spool_bytes") == 0)
+    assert metric(pop.freshet, "freshet_ingest_spool_lost_total") == 0
+    assert metric(home.freshet, "freshet_relay_exchanges") == 0
+    assert play(home.mpd("show")) == seconds * FPS
+
+
+def test_a_link_that_blinks_is_nothing_that_a_player_sees(tiers, publish):
+    pop, _ = tiers(1)
+    seconds = 9
+    p = publish(pop.into("show"), seconds)
+    home, _ = pop.home_of("show")
+    wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    for i in range(4):
+        wait_for(lambda: metric(home.freshet, "freshet_relay_exchanges") == 1)
+        mpd = wait_mpd(home.mpd("show"), lambda m: True)
+        home.cable.cut()
+        wait_mpd(home.mpd("show"), lambda m: m.latest() > mpd.latest() or m.type == "static")
+    assert p.wait() == (0, "")
+    mpd = wait_mpd(home.mpd("show"), lambda m: m.type == "static")
+    assert len(mpd.periods) == 1, "nothing was lost, so nothing new begins"
+    assert check_media(mpd)["v0"] == seconds * FPS
+    check_boxes(mpd)
+    assert metric(pop.freshet, "freshet_ingest_reconnects_total", result="resumed") >= 3
+    assert metric(home.freshet, "freshet_relay_tags_repeated_total") > 0
+    assert pop.closes() == []
+
+
+def test_a_link_that_is_out_for_seconds_costs_a_new_period_and_no_connection(tiers, publish):
+    pop, _ = tiers(1)
+    p = publish(pop.into("show"), 14)
+    home, _ = pop.home_of("show")
+    before = wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    home.cable.unplug()
+    time.sleep(3)  # longer than the second after which a home closes what is open
+    home.cable.plug()
+    wait_mpd(home.mpd("show"), lambda m: len(m.periods) == 2 and m.latest() > before.latest())
+    assert p.wait() == (0, "")
+    mpd = wait_mpd(home.mpd("show"), lambda m: m.type == "static")
+    check_media(mpd)
+    # what came while the link was out waited at the POP: the gap is shorter than a GOP
+    ends = {name: rep.segments[-1] for name, rep in mpd.periods["p0"].items()}
+    first = mpd.periods["p1"]["v0"].segments[0][1]
+    rep = mpd.periods["p0"]["v0"]
+    offset = mpd.periods["p1"]["v0"].pto
+    assert (first - ends["v0"][1] - ends["v0"][2]) / rep.timescale < 2.5, (ends, first, offset)
+    assert pop.closes() == []
+
+
+def test_a_home_that_is_killed_is_replaced_by_the_next(tiers, publish):
+    pop, _ = tiers(2)
+    p = publish(pop.into("show"), 16)
+    home, (other,) = pop.home_of("show")
+    before = wait_mpd(home.mpd("show"), lambda m: m.latest() > 1 and len(m.reps()) == 2)
+    last = {name: rep.segments[-1][0] for _, name, rep in before.reps()}
+    at = len(pop.freshet.log)
+    home.kill()
+    assert pop.home_of("show", after=at)[0] is other
+    mpd = wait_mpd(other.mpd("show"), lambda m: m.latest() > 0 and len(m.reps()) == 2)
+    assert session_of(mpd) == session_of(before)
+    assert mpd.ast == before.ast
+    assert not set(mpd.periods) & set(before.periods)
+    for _, name, rep in mpd.reps():
+        assert rep.segments[0][0] > last[name]
+    assert p.wait() == (0, "")
+    mpd = wait_mpd(other.mpd("show"), lambda m: m.type == "static")
+    check_media(mpd)
+    check_boxes(mpd)
+    # the first frame that the new home presents is not later than where the last one was cut off
+    end = before.periods["p0"]["v0"].segments[-1]
+    start = mpd.reps()[0][2].segments[0][1]
+    assert start - (end[1] + end[2]) < 1 * mpd.reps()[0][2].timescale, (start, end)
+    assert metric(pop.freshet, "freshet_ingest_reconnects_total", result="moved") == 1
+    assert metric(pop.freshet, "freshet_ingest_spool_lost_total") == 0
+    assert pop.closes() == []
+
+
+def test_a_publisher_who_comes_back_goes_on_with_his_session(tiers, publish):
+    pop, _ = tiers(2)
+    p = publish(pop.into("show"))
+    home, (other,) = pop.home_of("show")
+    first = wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    p.send(signal.SIGKILL)
+    p.wait()
+    at = len(pop.freshet.log)
+    p = publish(pop.into("show"))
+    assert pop.home_of("show", after=at)[0] is home
+    second = wait_mpd(home.mpd("show"), lambda m: len(m.periods) == 2 and m.latest() > 0)
+    assert session_of(second) == session_of(first)
+    check_media(second)
+    # and again, when his home has died meanwhile
+    p.send(signal.SIGKILL)
+    p.wait()
+    home.kill()
+    at = len(pop.freshet.log)
+    p = publish(pop.into("show"))
+    assert pop.home_of("show", after=at)[0] is other
+    third = wait_mpd(other.mpd("show"), lambda m: m.latest() > 0)
+    assert session_of(third) == session_of(first)
+    assert third.ast == first.ast
+    assert third.latest() > second.latest()
+
+
+def test_the_newest_publisher_has_the_stream_whatever_pop_he_comes_to(
+    tiers, publish, launch, short_dir
+):
+    pop, dcs = tiers(2)
+    second = Pop(launch, short_dir, dcs, "pop2")
+    old = publish(pop.into("show"))
+    home, _ = pop.home_of("show")
+    first = wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    publish(second.into("show"))
+    assert second.home_of("show")[0] is home
+    assert old.wait()[0] != 0
+    pop.freshet.wait_log("closed", "reason=replaced", "stream=show")
+    mpd = wait_mpd(home.mpd("show"), lambda m: len(m.periods) == 2 and m.latest() > 0)
+    assert session_of(mpd) == session_of(first)
+    assert second.closes() == []
+
+
+def test_only_our_own_machines_may_bring_streams(tiers, short_dir):
+    _, (dc,) = tiers(1)
+    ask = ["curl", "-sk", "--http2", "--data", "x", "-o", "/dev/null", "-w", "%{http_code}",
+           f"{dc.url}/_ingest/live/show"]  # fmt: skip
+    ours = ["--cert", short_dir / "tier.pem", "--key", short_dir / "tier.key"]
+    done = subprocess.run(ask, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode != 0 and done.stdout == "000"
+    # with our certificate, but not what a POP says
+    done = subprocess.run(ask + ours, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "400")
+    assert get(f"{dc.http}/_ingest/live/show")[0] == 404
