@@ -7,9 +7,9 @@
 
 enum { USAGE = 2 };
 
-static const struct cmd *const cmds[] = { &cmd_run,    &cmd_check,     &cmd_dump,
-                                          &cmd_reload, &cmd_listeners, &cmd_streams,
-                                          &cmd_sign,   &cmd_version,   NULL };
+static const struct cmd *const cmds[] = { &cmd_run,     &cmd_check, &cmd_dump,      &cmd_reload,
+                                          &cmd_streams, &cmd_kick,  &cmd_listeners, &cmd_sign,
+                                          &cmd_version, NULL };
 
 static void print_usage(FILE *f)
 {
@@ -38,6 +38,8 @@ static void print_help(const struct cmd *c)
             "for ever\n"
             "      --kid KID          which of secrets.publish; the last one by default\n",
             stdout);
+    if ((c->takes & CMD_KICK) != 0)
+        (void)fputs("      --ban TIME         30s, 10m, 24h: for so long\n", stdout);
     if ((c->takes & CMD_JSON) != 0)
         (void)fputs("      --json             one line of JSON, for machines\n", stdout);
     (void)fputs("  -h, --help             this text\n", stdout);
@@ -60,10 +62,12 @@ static int alone(const struct cmd *c, const struct cmd_args *a)
 
 static int take_words(const struct cmd *c, int argc, char **argv, int at, struct cmd_args *a)
 {
-    if (argc - at != 2)
-        return complain(c, "two words are wanted", NULL);
+    bool one = (c->takes & CMD_KICK) != 0;
+
+    if (argc - at != (one ? 1 : 2))
+        return complain(c, one ? "a stream is wanted" : "two words are wanted", NULL);
     a->word[0] = argv[at];
-    a->word[1] = argv[at + 1];
+    a->word[1] = one ? NULL : argv[at + 1];
     return alone(c, a);
 }
 
@@ -90,6 +94,7 @@ static const struct takes {
     { 'c', CMD_CONFIG, "-c" },  { 'd', CMD_DIR, "--runtime-dir" },
     { 'j', CMD_JSON, NULL },    { 'e', CMD_SIGN, "--exp" },
     { 'k', CMD_SIGN, "--kid" }, { 's', CMD_STATE, "--state-dir" },
+    { 'b', CMD_KICK, "--ban" },
 };
 
 static const struct takes *find_option(int letter)
@@ -103,6 +108,9 @@ static const struct takes *find_option(int letter)
 static void set_option(struct cmd_args *a, int letter, const char *value)
 {
     switch (letter) {
+    case 'b':
+        a->ban = value;
+        break;
     case 'c':
         a->config = value;
         break;
@@ -126,12 +134,15 @@ static void set_option(struct cmd_args *a, int letter, const char *value)
 /* argv[0] is the name of the command. */
 static int run(const struct cmd *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "runtime-dir", required_argument, NULL, 'd' },
-        { "json", no_argument, NULL, 'j' },         { "exp", required_argument, NULL, 'e' },
-        { "kid", required_argument, NULL, 'k' },    { "state-dir", required_argument, NULL, 's' },
-        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 }
-    };
+    static const struct option options[] = { { "config", required_argument, NULL, 'c' },
+                                             { "runtime-dir", required_argument, NULL, 'd' },
+                                             { "json", no_argument, NULL, 'j' },
+                                             { "exp", required_argument, NULL, 'e' },
+                                             { "kid", required_argument, NULL, 'k' },
+                                             { "state-dir", required_argument, NULL, 's' },
+                                             { "ban", required_argument, NULL, 'b' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { NULL, 0, NULL, 0 } };
     struct cmd_args a = { .json = false };
     int o, wrong;
 
@@ -150,7 +161,8 @@ static int run(const struct cmd *c, int argc, char **argv)
                             t != NULL && t->shown != NULL ? t->shown : argv[optind - 1]);
         set_option(&a, o, optarg);
     }
-    wrong = ((c->takes & CMD_SIGN) != 0 ? take_words : take_file)(c, argc, argv, optind, &a);
+    wrong = ((c->takes & (CMD_SIGN | CMD_KICK)) != 0 ? take_words : take_file)(c, argc, argv,
+                                                                               optind, &a);
     return wrong != 0 ? wrong : c->run(&a);
 }
 
