@@ -254,6 +254,7 @@
     M1(COUNTER, ingest_auth, NONE, AUTH, "Attempts to publish, by what the key was good for.") \
     M1(GAUGE, encoder_workers, NONE, WORKER, "Encoder workers, by whether they run or wait to be started again.") \
     M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
+    M0(COUNTER, encoder_records_ignored, NONE, "Records of workers that did not fit any more, or at all.") \
     M0(COUNTER, encoder_quarantines, NONE, "Streams refused for a while, because workers have crashed on them.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \

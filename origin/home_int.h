@@ -22,6 +22,7 @@
 
 struct home {
     struct home_cfg cfg;
+    char *state_dir; /* the configuration's own may go with a reload */
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
@@ -140,7 +141,6 @@ struct session {
     struct mail render_mail;
     bool render_posted;
     struct buf doc; /* the manifest in force */
-    uint64_t ignored_records;
 };
 
 /* session.c */

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/conf.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "edge/gobj.h"
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
@@ -426,7 +427,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
     st = s->bytes.st != ST_OK ? s->bytes.st : whole_record(s);
     if (st == ST_OK)
         return;
-    s->ignored_records++;
+    metric_add(&loop_of(s)->metrics->encoder_records_ignored, 1);
     if (st != ST_ENOENT) /* a number that is closed already: the worker could not know */
         log_warn(loop_of(s)->log,
                  LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "record",
