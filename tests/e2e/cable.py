@@ -11,6 +11,8 @@ class Cable:
     def __init__(self, port):
         self.port_behind = port
         self.plugged = True
+        self._open = threading.Event()  # cleared while held
+        self._open.set()
         self._pairs = set()
         self._lock = threading.Lock()
         self._door = socket.create_server(("127.0.0.1", 0))
@@ -41,6 +43,7 @@ class Cable:
     def _carry(self, a, b, pair):
         try:
             while data := a.recv(65536):
+                self._open.wait()
                 b.sendall(data)
         except OSError:
             pass
@@ -68,6 +71,13 @@ class Cable:
         for pair in list(self._pairs):
             self._drop(pair)
 
+    def hold(self):
+        """Nothing passes, and nobody is told."""
+        self._open.clear()
+
+    def release(self):
+        self._open.set()
+
     def unplug(self):
         self.plugged = False
         self.cut()
@@ -77,4 +87,5 @@ class Cable:
 
     def end(self):
         self._door.close()
+        self.release()
         self.cut()

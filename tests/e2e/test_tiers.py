@@ -3,27 +3,23 @@
 import hashlib
 import pathlib
 import signal
+import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PATIENCE, QUIET, ROOT, get, metric, wait_for
+from cable import Cable
+from conftest import PATIENCE, QUIET, get, metric, wait_for
 from live import FFMPEG, Mpd, Publisher, check_media, wait_mpd
 from wire import H2, Ended, Wire
-
-sys.path.insert(0, str(ROOT / "tests/players"))
-from cable import Cable  # noqa: E402
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
 
 def free_port():
-    import socket
-
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -209,8 +205,7 @@ def test_a_data_centre_that_dies_and_comes_back(launch, short_dir, publishers):
 
 def test_a_subscription_that_was_cut_goes_on_where_it_was(launch, short_dir, publishers):
     dc = Dc(launch, short_dir)
-    at = urlsplit(dc.tier)
-    cable = Cable(at.hostname, at.port)
+    cable = Cable(urlsplit(dc.tier).port)
     try:
         pop = Pop(launch, f"http://127.0.0.1:{cable.port}")
         publishers.add(dc.publish("show"))
@@ -222,13 +217,12 @@ def test_a_subscription_that_was_cut_goes_on_where_it_was(launch, short_dir, pub
         latest = Mpd("", get(pop.mpd("show"))[2].decode()).latest()
         wait_mpd(pop.mpd("show"), lambda m: m.latest() > latest)
     finally:
-        cable.stop()
+        cable.end()
 
 
 def test_a_line_that_says_nothing_is_given_up(launch, short_dir, publishers):
     dc = Dc(launch, short_dir)
-    at = urlsplit(dc.tier)
-    cable = Cable(at.hostname, at.port)
+    cable = Cable(urlsplit(dc.tier).port)
     try:
         pop = Pop(launch, f"http://127.0.0.1:{cable.port}")
         publishers.add(dc.publish("show"))
@@ -239,14 +233,16 @@ def test_a_line_that_says_nothing_is_given_up(launch, short_dir, publishers):
         cable.release()
         wait_mpd(pop.mpd("show"), lambda m: pop.followed() == 1)
     finally:
-        cable.stop()
+        cable.end()
 
 
 def test_nobody_watches_and_nobody_follows(launch, short_dir, publishers):
     dc = Dc(launch, short_dir)
     pop = Pop(launch, dc.tier, more="")
     pop.freshet.write(
-        pop.freshet.conf.read_text().split("\n", 1)[1].replace("push: yes", "push: yes, limits: {linger: 1s}")
+        pop.freshet.conf.read_text()
+        .split("\n", 1)[1]
+        .replace("push: yes", "push: yes, limits: {linger: 1s}")
     )
     assert pop.freshet.cli("reload").returncode == 0
     publishers.add(dc.publish("show"))
