@@ -24,6 +24,7 @@
 struct home {
     struct home_cfg cfg;
     struct hub *hub;
+    char *state_dir;
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
