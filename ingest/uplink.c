@@ -115,7 +115,7 @@ static uint64_t now_us(const struct uplink *u) { return loop_now(loop_of(u)); }
 const char *uplink_why_text(enum uplink_why why)
 {
     static const char *const texts[] = {
-#define X(n, text) [UPLINK_##n] = text,
+#define X(n, word, text) [UPLINK_##n] = text,
         UPLINK_WHYS(X)
 #undef X
     };
@@ -435,31 +435,27 @@ static void on_record(struct exchange *x, const struct record_event *ev)
         (void)snprintf(u->said, sizeof u->said, "%s", why);
 }
 
-static bool said(const struct uplink *u, const char *word) { return strcmp(u->said, word) == 0; }
-
-/* The home has given a reason: in its answer, or as its last word. */
+/* The home has given a reason: in its answer, or as its last word. What is not in the list is about
+ * the home, and not about the publisher. */
 static void let_go(struct uplink *u)
 {
-    if (said(u, "fenced") && !u->claimed && u->has_ticket) {
+    static const char *const words[] = {
+#define X(n, word, text) [UPLINK_##n] = word,
+        UPLINK_WHYS(X)
+#undef X
+    };
+
+    if (strcmp(u->said, words[UPLINK_FENCED]) == 0 && !u->claimed && u->has_ticket) {
         u->has_ticket = false; /* of the publisher before; this one is newer than anybody */
         failed(u, METRIC_UPLINK_FAILURE_FENCED, "what we remember of the stream is old", true);
-    } else if (said(u, "fenced") || said(u, "taken")) {
-        over(u, UPLINK_TAKEN);
-    } else if (said(u, "refused")) {
-        over(u, UPLINK_REFUSED);
-    } else if (said(u, "expired")) {
-        over(u, UPLINK_EXPIRED);
-    } else if (said(u, "busy")) {
-        over(u, UPLINK_BUSY);
-    } else if (said(u, "kicked")) {
-        over(u, UPLINK_KICKED);
-    } else if (said(u, "banned")) {
-        over(u, UPLINK_BANNED);
-    } else if (said(u, "quarantined")) {
-        over(u, UPLINK_QUARANTINED);
-    } else {
-        failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
+        return;
     }
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(u->said, words[i]) == 0) {
+            over(u, (enum uplink_why)i);
+            return;
+        }
+    failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
 }
 
 static void on_ended(struct exchange *x, enum exchange_end why)

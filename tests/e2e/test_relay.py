@@ -297,3 +297,18 @@ def test_only_our_own_machines_may_bring_streams(tiers, short_dir):
     done = subprocess.run(ask + ours, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "400")
     assert get(f"{dc.http}/_ingest/live/show")[0] == 404
+
+
+def test_an_operator_at_the_home_may_close_a_publisher_at_a_pop(tiers, publish):
+    pop, _ = tiers(2)
+    p = publish(pop.into("show"))
+    home, _ = pop.home_of("show")
+    wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    done = home.freshet.cli("kick", "live/show", "--ban", "1m")
+    assert done.returncode == 0, done.stderr
+    assert p.wait()[0] != 0
+    pop.freshet.wait_log("closed", "reason=kicked", "stream=show")
+    # and to come back is of no use
+    again = publish(pop.into("show"))
+    assert again.wait()[0] != 0
+    assert metric(pop.freshet, "freshet_ingest_reconnects_total", result="moved") == 0

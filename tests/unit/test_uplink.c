@@ -658,7 +658,7 @@ static void who_was_replaced_is_let_go(void **state)
     w->dc[0].why = w->dc[1].why = "fenced";
     hang_up(w, w->said[0]->conn);
     until(w, p.closed == 1);
-    assert_int_equal(p.why, UPLINK_TAKEN);
+    assert_int_equal(p.why, UPLINK_FENCED);
     assert_int_equal(w->saids, 2);
 }
 
@@ -670,7 +670,10 @@ static void the_last_word_of_a_home_says_why(void **state)
     } table[] = { { "taken", UPLINK_TAKEN },
                   { "refused", UPLINK_REFUSED },
                   { "busy", UPLINK_BUSY },
-                  { "expired", UPLINK_EXPIRED } };
+                  { "expired", UPLINK_EXPIRED },
+                  { "kicked", UPLINK_KICKED },
+                  { "banned", UPLINK_BANNED },
+                  { "quarantined", UPLINK_QUARANTINED } };
     struct world *w = *state;
     char text[40];
     struct pub p;
