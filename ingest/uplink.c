@@ -163,19 +163,6 @@ static struct links *links_new(struct loop *l, struct dcs *d)
     return s;
 }
 
-/* A new configuration's data centres count from the next attempt on. */
-static void take_links(struct uplink *u)
-{
-    if (u->links == u->f->links || u->f->links == NULL)
-        return;
-    links_unref(&u->links);
-    u->links = u->f->links;
-    u->links->refs++;
-    u->at = 0;
-    u->last_home = -1;
-    dcs_rank(u->links->dcs, u->name, u->order);
-}
-
 static bool go_to(struct uplink *u, const char *url)
 {
     for (unsigned i = 0; i < u->links->n; i++)
@@ -184,6 +171,28 @@ static bool go_to(struct uplink *u, const char *url)
             return true;
         }
     return false;
+}
+
+/* A new configuration's data centres count from the next attempt on; where he is he stays, if it is
+ * among them. */
+static void take_links(struct uplink *u)
+{
+    struct links *old = u->links;
+    const char *at = old != NULL ? dc_of(u)->url : NULL;
+
+    if (old == u->f->links || u->f->links == NULL)
+        return;
+    const char *home = u->last_home >= 0 ? dcs_get(old->dcs, (unsigned)u->last_home)->url : NULL;
+    u->links = u->f->links;
+    u->links->refs++;
+    dcs_rank(u->links->dcs, u->name, u->order);
+    u->last_home = -1;
+    u->at = 0;
+    if (home != NULL && go_to(u, home))
+        u->last_home = u->order[u->at];
+    if (at != NULL && !go_to(u, at))
+        u->at = 0;
+    links_unref(&old);
 }
 
 /* --- the end of it --- */
@@ -587,6 +596,7 @@ enum st uplink_open(struct loop *l, const char *name, const struct uplink_key *k
         return ST_ENOMEM;
     OBJ_INIT(u, UPLINK_MAGIC);
     u->f = f;
+    u->last_home = -1;
     memcpy(u->name, name, strlen(name) + 1);
     u->ops = ops;
     u->ctx = ctx;
