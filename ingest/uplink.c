@@ -27,7 +27,7 @@
 #include "core/metric.h"
 #include "core/spool_body.h"
 #include "core/ticket.h"
-#include "ingest/dcs.h"
+#include "ingest/links.h"
 #include "ingest/recall.h"
 
 enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16 };
@@ -41,14 +41,6 @@ enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16
 
 struct uplinks {
     struct recall *recall;
-};
-
-/* The connections of a loop to the data centres of one configuration. */
-struct links {
-    int refs;
-    struct dcs *dcs;
-    unsigned n;
-    struct exchange_link *link[];
 };
 
 struct uplink_loop {
@@ -128,40 +120,7 @@ static const struct dc *dc_of(const struct uplink *u)
     return dcs_get(u->links->dcs, (unsigned)u->order[u->at]);
 }
 
-/* --- links --- */
-
-static void links_unref(struct links **lp)
-{
-    struct links *s = *lp;
-
-    *lp = NULL;
-    if (s == NULL || --s->refs > 0)
-        return;
-    for (unsigned i = 0; i < s->n; i++)
-        exchange_link_free(&s->link[i]);
-    dcs_unref(&s->dcs);
-    free(s);
-}
-
-/* Takes the reference to the data centres, also when there is no memory. */
-static struct links *links_new(struct loop *l, struct dcs *d)
-{
-    unsigned n = dcs_count(d);
-    struct links *s = calloc(1, sizeof *s + n * sizeof s->link[0]);
-
-    if (s == NULL) {
-        dcs_unref(&d);
-        return NULL;
-    }
-    s->refs = 1;
-    s->dcs = d;
-    for (s->n = 0; s->n < n; s->n++)
-        if ((s->link[s->n] = exchange_link_new(l, &dcs_get(d, s->n)->peer)) == NULL) {
-            links_unref(&s);
-            return NULL;
-        }
-    return s;
-}
+/* --- data centres --- */
 
 static bool go_to(struct uplink *u, const char *url)
 {
@@ -183,8 +142,7 @@ static void take_links(struct uplink *u)
     if (old == u->f->links || u->f->links == NULL)
         return;
     const char *home = u->last_home >= 0 ? dcs_get(old->dcs, (unsigned)u->last_home)->url : NULL;
-    u->links = u->f->links;
-    u->links->refs++;
+    u->links = links_ref(u->f->links);
     dcs_rank(u->links->dcs, u->name, u->order);
     u->last_home = -1;
     u->at = 0;
