@@ -215,14 +215,18 @@ def test_a_link_that_is_out_for_seconds_costs_a_new_period_and_no_connection(tie
     assert pop.closes() == []
 
 
-def test_a_home_that_is_killed_is_replaced_by_the_next(tiers, publish):
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_home_that_is_gone_is_replaced_by_the_next(tiers, publish, how):
     pop, _ = tiers(2)
     p = publish(pop.into("show"), 16)
     home, (other,) = pop.home_of("show")
     before = wait_mpd(home.mpd("show"), lambda m: m.latest() > 1 and len(m.reps()) == 2)
     last = {name: rep.segments[-1][0] for _, name, rep in before.reps()}
     at = len(pop.freshet.log)
-    home.kill()
+    if how == "killed":
+        home.kill()
+    else:
+        assert home.freshet.stop() == 0
     assert pop.home_of("show", after=at)[0] is other
     mpd = wait_mpd(other.mpd("show"), lambda m: m.latest() > 0 and len(m.reps()) == 2)
     assert session_of(mpd) == session_of(before)
