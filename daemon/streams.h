@@ -2,8 +2,8 @@
  *
  * Purpose   every loop is asked by letter for its sessions (origin/home.h) and for what is watched
  *           through it (edge/viewers.h); the answers are one list, by name. A stream that is only
- *           watched here has the state "elsewhere". The part asks every two seconds for the admin pages, which cannot wait;
- *           the command asks anew.
+ *           watched here has the state "elsewhere". The part asks every two seconds for the admin
+ *           pages, which cannot wait; the command asks anew.
  * Units     as the names in the JSON say.
  * Owner     lists are new references; a page is its request's.
  * Thread    streams_list: the main thread, which waits at most half a second. streams_page: any.
