@@ -218,7 +218,7 @@ def test_a_subscription_that_was_cut_goes_on_where_it_was(launch, short_dir, pub
         latest = Mpd("", get(pop.mpd("show"))[2].decode()).latest()
         wait_mpd(pop.mpd("show"), lambda m: m.latest() > latest)
     finally:
-        cable.end()
+        cable.stop()
 
 
 def test_a_line_that_says_nothing_is_given_up(launch, short_dir, publishers):
@@ -234,7 +234,7 @@ def test_a_line_that_says_nothing_is_given_up(launch, short_dir, publishers):
         cable.release()
         wait_mpd(pop.mpd("show"), lambda m: pop.followed() == 1)
     finally:
-        cable.end()
+        cable.stop()
 
 
 def test_nobody_watches_and_nobody_follows(launch, short_dir, publishers):
