@@ -17,7 +17,7 @@
  *           takes its tags.
  * Owner     itself; it goes with its exchange.
  * Thread    the connection's loop.
- * Tests     tests/unit/test_relay.c, tests/e2e/test_relay.py
+ * Tests     tests/unit/test_relayed.c, tests/e2e/test_relay.py
  */
 #ifndef ORIGIN_RELAY_H
 #define ORIGIN_RELAY_H

@@ -9,7 +9,8 @@ const show = (id, text) => (by(id).textContent = text);
 
 const match = /^(\/p\/[A-Za-z0-9-]+|)\/watch\/([A-Za-z0-9][A-Za-z0-9_-]*)\/([A-Za-z0-9][A-Za-z0-9_-]*)$/.exec(location.pathname);
 const name = match === null ? null : `${match[2]}/${match[3]}`;
-const manifest = match === null ? null : `${match[1]}/${name}/manifest.mpd`;
+/* whole, for dash.js makes URLs of it that cannot be relative */
+const manifest = match === null ? null : new URL(`${match[1]}/${name}/manifest.mpd`, location.href).href;
 const video = by("video");
 
 function figures(player) {

@@ -12,10 +12,8 @@
  * --type TEXT is typed into #filter first; --screenshot FILE is made at the end. Exit status 0, or 1
  * when what was waited for did not come.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { with_browser } from "./browser.mjs";
 
 const opt = parseArgs({
   options: {
@@ -52,59 +50,45 @@ function busy() {
   }).observe({ entryTypes: ["longtask"] });
 }
 
-async function main() {
-  const { chromium } = await import("playwright-core");
-  const scratch = mkdtempSync(join(tmpdir(), "look-"));
-  process.env.TMPDIR = scratch;
-  let browser = null;
-  try {
-    browser = await chromium.launch({
-      executablePath: opt.browser,
-      headless: true,
-      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-    });
-    const context = await browser.newContext({
-      ignoreHTTPSErrors: true,
-      viewport: { width: Number(opt.width), height: Number(opt.height) },
-    });
-    const page = await context.newPage();
-    const requests = new Set(), errors = [];
-    page.on("request", (r) => requests.add(r.url()));
-    page.on("requestfailed", (r) => errors.push(`${r.url()}: ${r.failure().errorText}`));
-    page.on("pageerror", (e) => errors.push(e.message));
-    page.on("console", (m) => m.type() === "error" && errors.push(m.text()));
-    await page.addInitScript(busy);
-    await page.goto(opt.url);
-    const timeout = { timeout: Number(opt.timeout) * 1000 };
-    if (opt.playing !== undefined) {
-      const played = (seconds) => document.querySelector("video").played.length > 0 &&
-        document.querySelector("video").played.end(0) - document.querySelector("video").played.start(0) >= seconds;
-      const there = await page.waitForFunction(played, Number(opt.playing), timeout).then(() => true, () => false);
-      const words = await page.textContent("#words");
-      process.stdout.write(JSON.stringify({ words, requests: [...requests], errors }) + "\n");
-      return there ? 0 : 1;
-    }
-    const there = await page
-      .waitForFunction(
-        (rows) =>
-          document.getElementById("words").textContent.startsWith("At ") &&
-          document.getElementById("streams").rows.length >= rows,
-        Number(opt.rows),
-        timeout,
-      )
-      .then(() => true, () => false);
-    if (opt.type !== undefined) await page.fill("#filter", opt.type);
-    const first = await page.evaluate(see);
-    await page.waitForTimeout(Number(opt.seconds) * 1000);
-    const now = await page.evaluate(see);
-    const longest_ms = await page.evaluate(() => window.longest_ms);
-    if (opt.screenshot !== undefined) await page.screenshot({ path: opt.screenshot });
-    process.stdout.write(JSON.stringify({ ...now, first, requests: [...requests], errors, longest_ms }) + "\n");
+async function open(browser) {
+  const context = await browser.newContext({
+    ignoreHTTPSErrors: true,
+    viewport: { width: Number(opt.width), height: Number(opt.height) },
+  });
+  const page = await context.newPage();
+  const requests = new Set(), errors = [];
+  page.on("request", (r) => requests.add(r.url()));
+  page.on("requestfailed", (r) => errors.push(`${r.url()}: ${r.failure().errorText}`));
+  page.on("pageerror", (e) => errors.push(e.message));
+  page.on("console", (m) => m.type() === "error" && errors.push(m.text()));
+  await page.addInitScript(busy);
+  await page.goto(opt.url);
+  const timeout = { timeout: Number(opt.timeout) * 1000 };
+  if (opt.playing !== undefined) {
+    const played = (seconds) => document.querySelector("video").played.length > 0 &&
+      document.querySelector("video").played.end(0) - document.querySelector("video").played.start(0) >= seconds;
+    const there = await page.waitForFunction(played, Number(opt.playing), timeout).then(() => true, () => false);
+    const words = await page.textContent("#words");
+    process.stdout.write(JSON.stringify({ words, requests: [...requests], errors }) + "\n");
     return there ? 0 : 1;
-  } finally {
-    await browser?.close();
-    rmSync(scratch, { recursive: true, force: true });
   }
+  const there = await page
+    .waitForFunction(
+      (rows) =>
+        document.getElementById("words").textContent.startsWith("At ") &&
+        document.getElementById("streams").rows.length >= rows,
+      Number(opt.rows),
+      timeout,
+    )
+    .then(() => true, () => false);
+  if (opt.type !== undefined) await page.fill("#filter", opt.type);
+  const first = await page.evaluate(see);
+  await page.waitForTimeout(Number(opt.seconds) * 1000);
+  const now = await page.evaluate(see);
+  const longest_ms = await page.evaluate(() => window.longest_ms);
+  if (opt.screenshot !== undefined) await page.screenshot({ path: opt.screenshot });
+  process.stdout.write(JSON.stringify({ ...now, first, requests: [...requests], errors, longest_ms }) + "\n");
+  return there ? 0 : 1;
 }
 
-process.exitCode = await main();
+process.exitCode = await with_browser(opt.browser, [], open);

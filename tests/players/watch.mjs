@@ -22,11 +22,10 @@
  * The two pages have a browser context each: their own connections and their own cache.
  */
 import { createServer } from "node:http";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { with_browser } from "./browser.mjs";
 import { Figures } from "./figures.mjs";
 
 const OPTIONS = {
@@ -164,8 +163,27 @@ function listen_to_commands(figures, stop) {
   return input;
 }
 
+async function play(browser, base, figures, stop, stopped) {
+  const pages = await Promise.all(players.map((p) => open_player(browser, p, base, figures)));
+
+  const control = watch_machine(figures);
+  const late = setTimeout(stop, opt["start-timeout"] * 1000);
+  await Promise.race([figures.all_playing, stopped]);
+  clearTimeout(late);
+  const end =
+    figures.every_player_plays && opt.seconds !== undefined
+      ? setTimeout(stop, opt.seconds * 1000)
+      : null;
+  await stopped;
+  clearTimeout(end);
+  clearInterval(control);
+  figures.end();
+  if (opt.screenshot !== undefined)
+    for (const [i, page] of pages.entries())
+      await page.screenshot({ path: `${opt.screenshot}-${players[i]}.png` }).catch(() => {});
+}
+
 async function main() {
-  const { chromium } = await import("playwright-core");
   const figures = new Figures(players, opt, say);
   for (const pair of opt.epoch) figures.epoch(...pair.split(":").map(Number));
 
@@ -174,54 +192,16 @@ async function main() {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   const input = listen_to_commands(figures, stop);
-
-  /* The browser's profile is made under TMPDIR: one of ours, so that nothing stays behind. */
-  const scratch = mkdtempSync(join(tmpdir(), "watch-"));
-  process.env.TMPDIR = scratch;
   const server = await serve_pages();
   const base = `http://127.0.0.1:${server.address().port}`;
-  let browser = null;
   try {
-    browser = await chromium.launch({
-      executablePath: opt.browser,
-      headless: true,
-      handleSIGTERM: false,
-      handleSIGINT: false,
-      args: [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--autoplay-policy=no-user-gesture-required",
-        ...(opt.http1 ? ["--disable-http2"] : []),
-      ],
-    });
-    const pages = await Promise.all(players.map((p) => open_player(browser, p, base, figures)));
-
-    const control = watch_machine(figures);
-    const late = setTimeout(stop, opt["start-timeout"] * 1000);
-    await Promise.race([figures.all_playing, stopped]);
-    clearTimeout(late);
-    const end =
-      figures.every_player_plays && opt.seconds !== undefined
-        ? setTimeout(stop, opt.seconds * 1000)
-        : null;
-    await stopped;
-    clearTimeout(end);
-    clearInterval(control);
-    figures.end();
-    if (opt.screenshot !== undefined)
-      for (const [i, page] of pages.entries())
-        await page.screenshot({ path: `${opt.screenshot}-${players[i]}.png` }).catch(() => {});
+    await with_browser(opt.browser, opt.http1 ? ["--disable-http2"] : [], (browser) =>
+      play(browser, base, figures, stop, stopped),
+    );
   } finally {
     input.close();
-    await browser?.close();
     server.close();
     server.closeAllConnections();
-    rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
   }
   const report = figures.report();
   say(report);

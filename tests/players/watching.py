@@ -1,6 +1,6 @@
 """watch.mjs from Python: two real players, their events to wait for, their report in the end.
 
-And ffmpeg as a third player, which is judged by its silence.
+A page of ours, seen by visit.mjs; and ffmpeg as a third player, which is judged by its silence.
 """
 
 import json
@@ -14,22 +14,19 @@ PLAYERS = ("dash", "shaka")
 START = 60  # seconds that a browser on a busy machine may take to begin and to end
 
 
-class Watch:
-    """Watch(url, tmp, seconds=30, protocol="h2"): options as of watch.mjs, - written as _.
-    An option that is True is given without a value."""
+class Teller:
+    """A program of ours that tells what happens, a JSON object per line, and takes words."""
 
-    def __init__(self, url, tmp, players=PLAYERS, **options):
-        self.players = players
-        self.seconds = options.get("seconds", 0)
+    def __init__(self, script, tmp, options):
         self.events = []
         self._changed = threading.Condition()
         self._ended = False
-        line = ["node", str(HERE / "watch.mjs"), "--url", url, "--players", ",".join(players)]
+        line = ["node", str(HERE / script)]
         for name, value in options.items():
             line.append("--" + name.replace("_", "-"))
             if value is not True:
                 line.append(str(value))
-        self._words = open(tmp / "watch.log", "w+")
+        self._words = open(tmp / (script + ".log"), "w+")
         self.proc = subprocess.Popen(
             line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True, cwd=HERE
         )
@@ -49,18 +46,52 @@ class Watch:
         self._words.seek(0)
         return self._words.read()
 
-    def wait(self, event, timeout=30, after=0, **fields):
-        """The first such event with these fields, counted from the after-th; waited for."""
+    def wait_for(self, true, timeout=30, after=0):
+        """The first event, counted from the after-th, for which true(event); None: there was none."""
 
         def found():
-            for e in self.events[after:]:
-                if e["event"] == event and all(e.get(k) == v for k, v in fields.items()):
-                    return e
-            return None
+            return next((e for e in self.events[after:] if true(e)), None)
 
         with self._changed:
             self._changed.wait_for(lambda: found() is not None or self._ended, timeout)
-            e = found()
+            return found()
+
+    def tell(self, *words):
+        try:
+            self.proc.stdin.write(" ".join(map(str, words)) + "\n")
+            self.proc.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended: the report, or its absence, tells
+
+    def end(self):
+        """Whatever state it is in; nothing is left behind."""
+        if self.proc.poll() is None:
+            self.proc.terminate()
+            try:
+                self.proc.wait(START)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+        self._reader.join(10)
+        self.proc.stdin.close()
+        self.proc.stdout.close()
+        self._words.close()
+
+
+class Watch(Teller):
+    """Watch(url, tmp, seconds=30, protocol="h2"): options as of watch.mjs, - written as _.
+    An option that is True is given without a value."""
+
+    def __init__(self, url, tmp, players=PLAYERS, **options):
+        self.players = players
+        self.seconds = options.get("seconds", 0)
+        super().__init__("watch.mjs", tmp, {"url": url, "players": ",".join(players), **options})
+
+    def wait(self, event, timeout=30, after=0, **fields):
+        """The first such event with these fields, counted from the after-th; waited for."""
+        e = self.wait_for(
+            lambda e: e["event"] == event and all(e.get(k) == v for k, v in fields.items()), timeout, after
+        )
         shown = [x for x in self.events if x["event"] != "report"]
         assert e is not None, f"no {event} {fields} in {shown}\n{self._said()}"
         return e
@@ -71,13 +102,6 @@ class Watch:
         return [
             self.wait(event, max(0.1, end - time.monotonic()), player=p, **fields) for p in self.players
         ]
-
-    def tell(self, *words):
-        try:
-            self.proc.stdin.write(" ".join(map(str, words)) + "\n")
-            self.proc.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended: the report, or its absence, tells
 
     def mark(self, name):
         """From here on counts as phase NAME; returns when that is so."""
@@ -100,19 +124,22 @@ class Watch:
         assert self.proc.returncode == (0 if last["ok"] else 1), self._said()
         return last
 
-    def end(self):
-        """Whatever state it is in; nothing is left behind."""
-        if self.proc.poll() is None:
-            self.proc.terminate()
-            try:
-                self.proc.wait(START)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-                self.proc.wait()
-        self._reader.join(10)
-        self.proc.stdin.close()
-        self.proc.stdout.close()
-        self._words.close()
+
+class Page(Teller):
+    """A page of ours in the browser, looked at four times a second (visit.mjs tells what is seen)."""
+
+    def __init__(self, url, tmp):
+        super().__init__("visit.mjs", tmp, {"url": url})
+
+    def see(self, true, timeout=30, after=0):
+        """The first look, counted from the after-th event, for which true(look); waited for."""
+        e = self.wait_for(lambda e: e["event"] == "look" and true(e), timeout, after)
+        assert e is not None, f"never seen, in the end {self.events[-3:]}\n{self._said()}"
+        return e
+
+    def wrong(self):
+        """What no page should have."""
+        return [e for e in self.events if e["event"] != "look"]
 
 
 def describe(report):

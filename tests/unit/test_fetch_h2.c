@@ -1,241 +1,7 @@
 /* Fills of streams from our own upstreams over HTTP/2: who is asked, and what becomes of it. */
-#include "tests/unit/fetch_world.h"
+#include "tests/unit/upstream_world.h"
 
-#include "core/h2.h"
 #include "edge/stream.h"
-
-/* --- an upstream that says what the test says --- */
-
-enum { CALLS = 16, TEXT = 512 };
-
-struct call {
-    struct h2_body body;
-    struct own own;
-    int32_t id;
-    char request[TEXT]; /* "name: value\n" each */
-    bool closed, last;
-    struct h2_close why;
-    const char *bytes; /* what may be sent */
-    size_t n, off;
-};
-
-struct upstream {
-    struct server listen;
-    int fd; /* of the connection in use; -1: none */
-    struct h2 *h2;
-    struct world *w;
-    struct call call[CALLS];
-    int calls;
-};
-
-static void keep(struct own *o) { (void)o; }
-
-static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
-{
-    struct upstream *u = ctx;
-    struct call *c = &u->call[u->calls++];
-
-    (void)h2;
-    assert_true(u->calls <= CALLS);
-    memset(c, 0, sizeof *c);
-    c->id = id;
-    own_init(&c->own, keep);
-    return c;
-}
-
-static void on_header(struct h2 *h2, void *stream, int32_t id, const char *name, size_t name_len,
-                      const char *value, size_t value_len)
-{
-    struct call *c = stream;
-    size_t n = strlen(c->request);
-
-    (void)h2, (void)id;
-    (void)snprintf(c->request + n, sizeof c->request - n, "%.*s: %.*s\n", (int)name_len, name,
-                   (int)value_len, value);
-}
-
-static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
-{
-    (void)h2, (void)stream, (void)id;
-    assert_true(last);
-}
-
-static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
-{
-    (void)h2, (void)stream, (void)id, (void)p, (void)n;
-}
-
-static void on_end(struct h2 *h2, void *stream, int32_t id) { (void)h2, (void)stream, (void)id; }
-
-static void on_close(struct h2 *h2, void *stream, int32_t id, const struct h2_close *why)
-{
-    struct call *c = stream;
-
-    (void)h2, (void)id;
-    c->closed = true;
-    c->why = *why;
-}
-
-static const struct h2_ops server_ops = {
-    .on_stream = on_stream,
-    .on_header = on_header,
-    .on_head = on_head,
-    .on_data = on_data,
-    .on_end = on_end,
-    .on_close = on_close,
-};
-
-static enum st avail(struct h2_body *b, size_t max, size_t *n, bool *last)
-{
-    struct call *c = CONTAINER_OF(b, struct call, body);
-
-    *n = c->n - c->off < max ? c->n - c->off : max;
-    *last = c->last && *n == c->n - c->off;
-    return *n > 0 || *last ? ST_OK : ST_MORE;
-}
-
-static int take(struct h2_body *b, size_t n, struct h2_slice *s, int max)
-{
-    struct call *c = CONTAINER_OF(b, struct call, body);
-
-    (void)max;
-    s[0] = (struct h2_slice){ c->bytes + c->off, n, NULL };
-    c->off += n;
-    return 1;
-}
-
-/* Moves what both sides have to say. */
-static void exchange(struct upstream *u)
-{
-    for (int i = 0; i < 8; i++) {
-        char in[1 << 16];
-        ssize_t r;
-
-        settle(u->w);
-        while (u->fd >= 0 && (r = recv(u->fd, in, sizeof in, 0)) > 0)
-            (void)(h2_feed(u->h2, in, (size_t)r) == ST_OK);
-        if (u->fd < 0)
-            continue;
-        (void)(h2_pump(u->h2, 1 << 20) == ST_OK);
-        struct outq *q = h2_outq(u->h2);
-
-        while (outq_bytes(q) > 0) {
-            struct iovec v[16];
-            int n = outq_iov(q, v, 16);
-
-            r = writev(u->fd, v, n);
-            if (r <= 0)
-                break;
-            outq_consume(q, (size_t)r);
-        }
-    }
-    settle(u->w);
-}
-
-static void take_connection(struct upstream *u)
-{
-    u->fd = accept_one(u->w, &u->listen);
-    u->h2 = h2_server_new(&u->w->l, &h2_limits_tier, &server_ops, u);
-    assert_non_null(u->h2);
-    exchange(u);
-}
-
-static void drop_connection(struct upstream *u)
-{
-    if (u->fd >= 0)
-        (void)close(u->fd);
-    u->fd = -1;
-    h2_free(&u->h2);
-    settle(u->w);
-}
-
-static struct call *newest(struct upstream *u)
-{
-    assert_true(u->calls > 0);
-    return &u->call[u->calls - 1];
-}
-
-static bool asked(struct upstream *u, const char *line)
-{
-    return strstr(newest(u)->request, line) != NULL;
-}
-
-/* The head, from "name: value" pairs, and the first bytes; more with go_on(). */
-static void respond(struct upstream *u, struct call *c, const char *status, const char *etag,
-                    const char *content_range, const char *bytes, bool last)
-{
-    struct h2_nv nv[4] = { H2_NV(":status", "") };
-    size_t n = 1;
-
-    nv[0].value = status;
-    nv[0].value_len = 3;
-    if (etag != NULL)
-        nv[n++] = (struct h2_nv){ "etag", etag, 4, (uint32_t)strlen(etag), false };
-    if (content_range != NULL)
-        nv[n++] = (struct h2_nv){ "content-range", content_range, 13,
-                                  (uint32_t)strlen(content_range), false };
-    c->body = (struct h2_body){ avail, take };
-    c->bytes = bytes;
-    c->n = strlen(bytes);
-    c->last = last;
-    assert_int_equal(h2_respond(u->h2, c->id, nv, n, &c->body), ST_OK);
-    exchange(u);
-}
-
-static void go_on(struct upstream *u, struct call *c, const char *bytes, bool last)
-{
-    c->bytes = bytes;
-    c->n = strlen(bytes);
-    c->off = 0;
-    c->last = last;
-    h2_resume(u->h2, c->id);
-    exchange(u);
-}
-
-/* A world with n upstreams; up[0] is the first in rank for live/show. */
-static void open_tier(struct world *w, struct upstream *up, int n, const char *limits)
-{
-    char edge[512], line[64];
-    const struct route_host *ranked[ROUTE_UPSTREAMS_MAX];
-    struct routes *r;
-    struct err e;
-
-    memset(up, 0, (size_t)n * sizeof *up);
-    w->origin = server_open();
-    (void)snprintf(edge, sizeof edge, "  push: no\n  upstream: [");
-    for (int i = 0; i < n; i++) {
-        up[i].listen = server_open();
-        up[i].fd = -1;
-        up[i].w = w;
-        (void)snprintf(line, sizeof line, "%s\"http://127.0.0.1:%u\"", i > 0 ? ", " : "",
-                       (unsigned)up[i].listen.port);
-        (void)strcat(edge, line);
-    }
-    (void)strcat(edge, "]\n");
-    world_open_with(w, limits, edge);
-    assert_int_equal(routes_build(w->conf, NULL, NULL, &r, &e), ST_OK);
-    assert_int_equal(routes_rank(r, "live/show", 9, ranked), n);
-    for (int i = 0; i < n; i++)
-        for (int k = i; k < n; k++) {
-            (void)snprintf(line, sizeof line, ":%u", (unsigned)up[k].listen.port);
-            if (strstr(ranked[i]->url, line) != NULL) {
-                struct server s = up[i].listen;
-
-                up[i].listen = up[k].listen;
-                up[k].listen = s;
-            }
-        }
-    routes_unref(&r);
-}
-
-static void close_tier(struct world *w, struct upstream *up, int n)
-{
-    for (int i = 0; i < n; i++) {
-        drop_connection(&up[i]);
-        (void)close(up[i].listen.fd);
-    }
-    world_close(w);
-}
 
 #define SESSION "m0abcdefghij1"
 #define SEGMENT(n) "/live/show/" SESSION "/v0/" #n ".m4s"
@@ -254,7 +20,7 @@ static void a_segment_is_filled_as_it_comes(void **state)
     struct view *v, *second;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     v = want_media(&w, SEGMENT(7));
     take_connection(&up);
     assert_int_equal(up.calls, 1);
@@ -287,7 +53,7 @@ static void a_manifest_lives_as_long_as_it_says_and_is_no_fill(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     v = want_as(&w, "/live/show/manifest.mpd", GOBJ_DOC, STORE_FETCH, false);
     take_connection(&up);
     respond(&up, &up.call[0], "200", "\"e\"", NULL, "<MPD/>", true);
@@ -305,7 +71,7 @@ static void a_stream_that_one_does_not_have_is_asked_of_the_next(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, up, 3, "");
+    open_tier(&w, up, 3, false, "");
     v = want_media(&w, SEGMENT(1));
     for (int i = 0; i < 3; i++) {
         take_connection(&up[i]);
@@ -329,7 +95,7 @@ static void what_none_of_them_has_is_not_there(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, up, 2, "");
+    open_tier(&w, up, 2, false, "");
     v = want_media(&w, SEGMENT(1));
     for (int i = 0; i < 2; i++) {
         take_connection(&up[i]);
@@ -349,7 +115,7 @@ static void one_that_does_not_answer_may_have_it(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, up, 2, "");
+    open_tier(&w, up, 2, false, "");
     (void)close(up[0].listen.fd); /* the first refuses connections */
     up[0].listen.fd = -1;
     v = want_media(&w, SEGMENT(1));
@@ -368,7 +134,7 @@ static void a_reset_stream_is_resumed_to_its_end(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
     respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
@@ -395,7 +161,7 @@ static void a_body_that_breaks_again_is_resumed_from_the_next_upstream(void **st
     struct view *v;
 
     (void)state;
-    open_tier(&w, up, 2, "");
+    open_tier(&w, up, 2, false, "");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up[0]);
     respond(&up[0], &up[0].call[0], "200", "\"e\"", NULL, "ab", false);
@@ -420,7 +186,7 @@ static void a_lost_connection_resumes_all_its_bodies_on_the_next(void **state)
     struct view *a, *b;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     a = want_media(&w, SEGMENT(1));
     b = want_media(&w, SEGMENT(2));
     take_connection(&up);
@@ -455,7 +221,7 @@ static void many_bodies_on_a_lost_connection_are_one_failure(void **state)
     struct view *v[8];
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     for (int i = 0; i < 8; i++) {
         char key[64];
 
@@ -492,7 +258,7 @@ static void a_lost_connection_that_had_not_answered_is_opened_once_more(void **s
     struct view *first, *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     first = want_media(&w, SEGMENT(1));
     take_connection(&up);
     respond(&up, &up.call[0], "200", "\"e\"", NULL, "ok", true);
@@ -518,7 +284,7 @@ static void an_upstream_that_leaves_the_routes_ends_with_its_last_body(void **st
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
     respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
@@ -542,7 +308,7 @@ static void a_request_that_was_refused_is_sent_again_once(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
     for (int i = 0; i < 2; i++) {
@@ -564,7 +330,7 @@ static void a_connection_that_is_wound_up_serves_what_it_has(void **state)
     struct view *a, *b;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     a = want_media(&w, SEGMENT(1));
     take_connection(&up);
     respond(&up, &up.call[0], "200", "\"1\"", NULL, "aa", false);
@@ -605,7 +371,7 @@ static void without_memory_the_rest_is_asked_for_later(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "    fill_stall: 3s\n");
+    open_tier(&w, &up, 1, false, "    fill_stall: 3s\n");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
     mem_pool_set_limit(&w.pool, 1);
@@ -642,7 +408,7 @@ static void an_answer_in_time_may_be_a_held_one(void **state)
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "    response_timeout: 2s\n    hold: 3s\n");
+    open_tier(&w, &up, 1, false, "    response_timeout: 2s\n    hold: 3s\n");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
     pass_time(&w, 4500 * MS_US);
@@ -665,7 +431,7 @@ static void a_fill_that_is_unlinked_resets_its_stream_only(void **state)
     struct view *a, *b;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     a = want_media(&w, SEGMENT(1));
     b = want_media(&w, SEGMENT(2));
     take_connection(&up);
@@ -690,7 +456,7 @@ static void a_bad_head_fails_its_stream_only(void **state)
     struct view *a, *b;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     a = want_media(&w, SEGMENT(1));
     b = want_media(&w, SEGMENT(2));
     take_connection(&up);
@@ -717,7 +483,7 @@ static void an_upstream_that_refuses_is_not_tried_at_once_again(void **state)
     uint16_t port;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     (void)close(up.listen.fd);
     v = want_media(&w, SEGMENT(1));
     TURN_UNTIL(&w, state_of(v) == GOBJ_NEGATIVE);
@@ -752,7 +518,7 @@ static void an_upstream_that_only_hangs_up_is_not_tried_at_once_again(void **sta
     struct view *v;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
     drop_connection(&up); /* before it has answered anything: a certificate it does not like? */
@@ -782,7 +548,7 @@ static void a_body_larger_than_the_window_comes_through(void **state)
     assert_non_null(large);
     memset(large, 'x', SIZE);
     large[SIZE] = '\0';
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     store_set_limits(w.store, 64 << 20, 32 << 20);
     v = want_media(&w, SEGMENT(1));
     take_connection(&up);
@@ -814,7 +580,7 @@ static void what_is_announced_and_wanted_is_fetched(void **state)
     struct view *v, *held;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     st = begin(&w, STREAM_SUBSCRIBED);
     assert_int_equal(stream_announce(&w.l, st, "v0", 5), ST_OK);
     assert_true(nobody_connects(&w, &up.listen)); /* announced, but nobody wants it */
@@ -850,7 +616,7 @@ static void a_held_request_is_let_go_in_time(void **state)
         struct stream *st;
         struct view *v;
 
-        open_tier(&w, &up, 1, i == 0 ? "    hold: 10s\n" : "    hold: 1s\n");
+        open_tier(&w, &up, 1, false, i == 0 ? "    hold: 10s\n" : "    hold: 1s\n");
         st = begin(&w, STREAM_SUBSCRIBED);
         assert_int_equal(stream_announce(&w.l, st, "v0", 5), ST_OK);
         v = want_as(&w, SEGMENT(6), GOBJ_MEDIA, STORE_HOLD, false);
@@ -879,7 +645,7 @@ static void what_is_made_here_is_never_fetched(void **state)
     struct view *v, *gone;
 
     (void)state;
-    open_tier(&w, &up, 1, "");
+    open_tier(&w, &up, 1, false, "");
     st = begin(&w, STREAM_HERE);
     assert_int_equal(stream_announce(&w.l, st, "v0", 5), ST_OK);
     v = want_media(&w, SEGMENT(5));

@@ -280,6 +280,9 @@ static void a_stream_that_is_made_here_is_left_alone(void **state)
     follow_begin(&t.f, false);
     sub_snapshot(&t.b, 10, 5, 7, 0);
     assert_int_equal(feed(), ST_EOF);
+    follow_begin(&t.f, true);
+    sub_beat(&t.b, 10, true, 5);
+    assert_int_equal(feed(), ST_EOF);
     follow_lost(&t.f);
     assert_int_equal(stream_where(t.w.store, "live/show", 9, "m9zzzzzzzzzzz", "v0", 2, 1).source,
                      STREAM_HERE);
@@ -311,6 +314,14 @@ static void the_lag_is_measured_with_the_homes_clock(void **state)
     sub_text(&t.b, RECORD_ANNOUNCE, 12, json);
     assert_int_equal(feed(), ST_OK);
     assert_int_equal(COUNT(&t.w, push_lag_seconds.sum), 2000);
+    /* and it is set back */
+    sub_beat(&t.b, 12, true, 5);
+    (void)snprintf(json, sizeof json,
+                   "{\"session\":\"" SUB_SESSION "\",\"rep\":\"v0\",\"n\":10,\"at\":%lld}",
+                   (long long)(SUB_NOW - 100));
+    sub_text(&t.b, RECORD_ANNOUNCE, 13, json);
+    assert_int_equal(feed(), ST_OK);
+    assert_int_equal(COUNT(&t.w, push_lag_seconds.sum), 2100);
 }
 
 /* --- what makes no sense --- */
