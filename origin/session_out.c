@@ -524,6 +524,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
             buf_add(&s->text, ev->text, ev->text_n);
         s->head = ev->head;
         buf_reset(&s->bytes);
+        buf_expect(&s->bytes, ev->head.payload);
         return;
     case RECORD_GOT_BYTES:
         buf_add(&s->bytes, ev->bytes, ev->n);

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT, cli, make_certificate
 
-COMMANDS = ["run", "check", "dump", "reload", "listeners", "sign", "streams", "version"]
+COMMANDS = ["run", "check", "dump", "reload", "kick", "listeners", "sign", "streams", "version"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -39,6 +39,10 @@ def test_help_lists_every_command():
         (["dump", "-c", "a", "b"], "only one of"),
         (["run", "--json"], "unknown option --json"),
         (["version", "x"], "takes no x"),
+        (["kick"], "a stream is wanted"),
+        (["kick", "live/a", "live/b"], "a stream is wanted"),
+        (["kick", "live/a", "--ban"], "a value is missing after --ban"),
+        (["streams", "--ban", "1m"], "unknown option --ban"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_says_why(args, said):

@@ -4,19 +4,17 @@ import hashlib
 import pathlib
 import signal
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PATIENCE, QUIET, ROOT, get, metric, wait_for
+from cable import Cable
+from conftest import PATIENCE, QUIET, get, metric, wait_for
 from live import FFMPEG, Mpd, Publisher, check_media, wait_mpd
 from wire import H2, Ended, Wire
 
-sys.path.insert(0, str(ROOT / "tests/players"))
-from cable import Cable  # noqa: E402
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
