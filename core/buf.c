@@ -26,6 +26,14 @@ void buf_reset(struct buf *b)
         b->data[0] = 0;
 }
 
+void buf_recycle(struct buf *b)
+{
+    if (b->room > BUF_KEEP_BYTES)
+        buf_fini(b);
+    else
+        buf_reset(b);
+}
+
 /* Room for n more bytes and the zero after them. */
 static bool reserve(struct buf *b, size_t n)
 {

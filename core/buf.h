@@ -17,6 +17,8 @@
 
 #include "core/status.h"
 
+enum { BUF_KEEP_BYTES = 4096 };
+
 struct buf {
     uint8_t *data; /* NULL while nothing was added */
     size_t len;
@@ -28,6 +30,9 @@ struct buf {
 void buf_init(struct buf *b, size_t limit);
 void buf_fini(struct buf *b);  /* empty again, with the same limit */
 void buf_reset(struct buf *b); /* empty and OK; keeps its memory */
+/* The same, and memory over BUF_KEEP_BYTES goes: for a buffer that waits longer than it works, of
+ * which there are many. */
+void buf_recycle(struct buf *b);
 
 /* n bytes at the end to be written by the caller, or NULL. */
 uint8_t *buf_grow(struct buf *b, size_t n);

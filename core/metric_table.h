@@ -286,6 +286,7 @@
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M0(GAUGE, ingest_spool_bytes, BYTES, "Tags of relayed publishers that are kept for their next home.") \
+    M0(GAUGE, home_spool_bytes, BYTES, "Tags of streams whose home is here that are kept for their next worker.") \
     M0(COUNTER, ingest_spool_lost, NONE, "Tags that the limits of the spool threw out while they were still needed.") \
     M1(COUNTER, ingest_reconnects, NONE, RECONNECT, "Relayed publishers that had lost their home, by where they went on.") \
     M1(COUNTER, ingest_uplink_failures, NONE, UPLINK_FAILURE, "Attempts to reach a home, or to stay with it, that came to nothing.") \

@@ -355,7 +355,7 @@ void door_flush(struct door *d)
         /* tags are lost: whatever follows begins something new, and the viewers see a gap */
         tell_why(d, DOOR_LIMIT);
     }
-    buf_reset(&d->burst);
+    buf_recycle(&d->burst);
 }
 
 bool door_may_read(const struct door *d)

@@ -340,6 +340,7 @@ static enum st remember(struct session *s, const struct chunk_said *c)
     r->next_tag = (uint64_t)c->next_tag;
     least = session_resume_tag(s);
     spool_release(&s->spool, least);
+    session_count_spool(s);
     acknowledge(s, least);
     return ST_OK;
 }
@@ -466,9 +467,9 @@ void session_cut(struct session *s)
     if (p == NULL)
         return;
     for (unsigned i = 0; i < p->n_reps; i++)
-        if (close_segment(s, p->rep[i].name) == ST_OK)
-            render_soon(s);
+        (void)close_segment(s, p->rep[i].name); /* if one is open */
     model_cut(s->model);
+    render_soon(s); /* also when none was: now no other is expected at once */
 }
 
 static void on_health(struct session *s, const json_t *j)
@@ -531,6 +532,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
         break;
     }
     st = s->bytes.st != ST_OK ? s->bytes.st : s->text.st != ST_OK ? s->text.st : whole_record(s);
+    buf_recycle(&s->bytes);
     if (st == ST_OK)
         return;
     s->ignored_records++;

@@ -1,6 +1,8 @@
 /* Claims on a stream: tickets from another home, epochs, what is told to who brings the tags. */
 #include "home_world.h"
 
+#include <sys/stat.h>
+
 static const char conf[] = "apps: {live: {publish: open}}\n";
 
 static const struct ticket from_elsewhere = {
@@ -252,6 +254,7 @@ static void after_the_reconnect_window_it_is_over(void **state)
 /* The test's time runs faster than a disk. */
 static void frames_and_disk(struct world *w, struct pub *p, int seconds)
 {
+    until(w, w->said[0] != NULL); /* the exchange begins when the first record is there */
     for (int i = 0; i < seconds; i++) {
         pub_frames(w, p, 34);
         say(w->said[0], RECORD_HEALTH, 0, "{\"speed\":1}");
