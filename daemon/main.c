@@ -66,7 +66,11 @@ static int take_words(const struct cmd *c, int argc, char **argv, int at, struct
     int wanted = (c->takes & CMD_SIGN) != 0 ? 2 : 1;
 
     if (argc - at != wanted)
-        return complain(c, wanted == 2 ? "two words are wanted" : "one word is wanted", NULL);
+        return complain(c,
+                        wanted == 2                  ? "two words are wanted"
+                        : (c->takes & CMD_KICK) != 0 ? "a stream is wanted"
+                                                     : "a prefix is wanted",
+                        NULL);
     for (int i = 0; i < wanted; i++)
         a->word[i] = argv[at + i];
     return alone(c, a);

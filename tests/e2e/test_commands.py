@@ -39,6 +39,8 @@ def test_help_lists_every_command():
         (["dump", "-c", "a", "b"], "only one of"),
         (["run", "--json"], "unknown option --json"),
         (["version", "x"], "takes no x"),
+        (["purge"], "a prefix is wanted"),
+        (["purge", "/a", "/b"], "a prefix is wanted"),
         (["kick"], "a stream is wanted"),
         (["kick", "live/a", "live/b"], "a stream is wanted"),
         (["kick", "live/a", "--ban"], "a value is missing after --ban"),
