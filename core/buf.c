@@ -81,6 +81,14 @@ void buf_add(struct buf *b, const void *p, size_t n)
         memcpy(to, p, n);
 }
 
+void buf_expect(struct buf *b, size_t n)
+{
+    size_t room = b->limit - b->len;
+
+    n = n < BUF_EXPECT_BYTES ? n : BUF_EXPECT_BYTES;
+    (void)reserve(b, n < room ? n : room);
+}
+
 void buf_puts(struct buf *b, const char *text) { buf_add(b, text, strlen(text)); }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

@@ -17,7 +17,7 @@
 
 #include "core/status.h"
 
-enum { BUF_KEEP_BYTES = 4096 };
+enum { BUF_KEEP_BYTES = 4096, BUF_EXPECT_BYTES = 64 * 1024 };
 
 struct buf {
     uint8_t *data; /* NULL while nothing was added */
@@ -37,6 +37,9 @@ void buf_recycle(struct buf *b);
 /* n bytes at the end to be written by the caller, or NULL. */
 uint8_t *buf_grow(struct buf *b, size_t n);
 void buf_add(struct buf *b, const void *p, size_t n);
+/* About n bytes are to come: room for them at once, but no more than BUF_EXPECT_BYTES, since who says
+ * so may be wrong. */
+void buf_expect(struct buf *b, size_t n);
 void buf_puts(struct buf *b, const char *text);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_be(struct buf *b, uint64_t v, size_t n); /* big-endian, 1..8 bytes */
