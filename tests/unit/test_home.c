@@ -1,6 +1,7 @@
 /* Claims on a stream: tickets from another home, epochs, what is told to who brings the tags. */
 #include "home_world.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 static const char conf[] = "apps: {live: {publish: open}}\n";
@@ -443,6 +444,36 @@ static void a_kick_leaves_the_broadcast_waiting_and_a_ban_ends_it(void **state)
     world_close(w);
 }
 
+static void ignore_letter(struct loop *l, struct mail *m) { (void)l, (void)m; }
+
+static void a_slow_disk_does_not_bring_a_banned_broadcast_back(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct disk_job stuck = { .mail.deliver = ignore_letter, .loop = &w->l };
+    struct pub p;
+    char fifo[64];
+    int fd;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 5);
+    until(w, w->saids == 1 && !session_of(w, "live/show")->job_busy);
+    (void)snprintf(fifo, sizeof fifo, "%s/fifo", w->dir);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(disk_read(w->disk, &stuck, fifo), ST_OK); /* until somebody writes */
+    session_record_now(session_of(w, "live/show"));
+    assert_int_equal(home_ban(w->home, "live/show", world_mono_us + 2 * SEC_US), ST_OK);
+    until(w, p.closed == 1);
+    pub_leave(w, &p, false);
+    pass_ms(w, 5000);
+    assert_non_null(session_of(w, "live/show"));
+    assert_true((fd = open(fifo, O_WRONLY)) >= 0);
+    (void)close(fd);
+    until(w, (pass_ms(w, 100), session_of(w, "live/show") == NULL));
+    assert_false(record_exists(w, "live/show"));
+    world_close(w);
+}
+
 static void without_a_publisher_a_kicked_broadcast_ends_in_its_window(void **state)
 {
     struct world *w = world_open(1, conf);
@@ -800,6 +831,7 @@ int main(void)
         cmocka_unit_test(the_first_publisher_stays_where_the_oldest_wins),
         cmocka_unit_test(no_more_broadcasts_than_the_limit_says),
         cmocka_unit_test(a_kick_leaves_the_broadcast_waiting_and_a_ban_ends_it),
+        cmocka_unit_test(a_slow_disk_does_not_bring_a_banned_broadcast_back),
         cmocka_unit_test(without_a_publisher_a_kicked_broadcast_ends_in_its_window),
         cmocka_unit_test(workers_get_their_share_and_a_tenth_at_most),
         cmocka_unit_test(a_stream_keeps_its_worker_while_it_works),
