@@ -39,10 +39,6 @@ class Diary(threading.Thread):
                 self.lines.append(f"{round(time.time() * 1000)} {line}")
             last = line
 
-    def session(self):
-        """Which one is on the air: 13 letters."""
-        return Mpd(self.url, get(self.url)[2].decode()).reps()[-1][2].init.split("/")[-3]
-
     def shorten(self, text):
         mpd = Mpd(self.url, text)
         words = [mpd.type]
@@ -85,9 +81,12 @@ class Stage:
         self.open.append(start(tell, "--publish", self.door + STREAM, *args))
         return self.open[-1]
 
+    def mpd(self, wanted):
+        return wait_mpd(self.clear, wanted)
+
     def watch(self, **options):
         """Both players, as soon as there is something to play for them."""
-        wait_mpd(self.clear, lambda m: m.latest() >= 2)
+        self.mpd(lambda m: m.latest() >= 2)
         self.players = Watch(self.tls, self.tmp, protocol="h2", **options)
         self.open.append(self.players)
         for event in list(self.epochs):

@@ -51,8 +51,9 @@ def stage(launch, short_dir, monkeypatch):  # noqa: F811
 
 def test_what_is_broadcast_is_seen_two_seconds_later(stage):
     stage.source()
-    watch = stage.watch(seconds=30)
-    watch.wait_all("steady", 60)
+    watch = stage.watch()
+    watch.settle()
+    watch.calm(20)
     third = stage.listener(10)
     report = watch.report(stop=False)
     assert report["ok"], describe(report)

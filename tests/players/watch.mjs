@@ -17,6 +17,7 @@
  *   epoch FRAME MS    the picture with barcode FRAME was made at MS (wall clock); so are later ones
  *                     in steps of 1/fps. Said again at every new source; gives true latency.
  *   report            figures so far
+ *   play SECONDS      the end comes then
  *   stop              the end, as after --seconds. Without --seconds the end of the input is, too.
  *
  * The two pages have a browser context each: their own connections and their own cache.
@@ -154,6 +155,7 @@ function listen_to_commands(figures, stop) {
     if (verb === "mark" && args.length === 1) figures.mark(args[0]);
     else if (verb === "epoch" && args.length === 2) figures.epoch(Number(args[0]), Number(args[1]));
     else if (verb === "report") say(figures.report());
+    else if (verb === "play" && args.length === 1) setTimeout(stop, Number(args[0]) * 1000);
     else if (verb === "stop") stop();
     else if (verb !== "") say({ event: "refused", at_ms: Date.now(), line });
   });
