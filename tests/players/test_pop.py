@@ -149,7 +149,7 @@ GONE = {**AWAY, "max_http_errors": 20, "max_errors": 10}
 def test_players_live_through_one_death_after_the_other(stage):
     source = stage.source()
     watch = stage.watch(**{**GONE, "max_waiting": 8})
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_worker(stage, watch)
     cut_the_subscription(stage, watch)
     kill_the_players_pop(stage, watch)
@@ -162,7 +162,7 @@ def test_players_live_through_one_death_after_the_other(stage):
 def test_nobody_sees_that_a_worker_was_killed(stage):
     stage.source()
     watch = stage.watch(max_gap=2000)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_worker(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0)
@@ -172,7 +172,7 @@ def test_nobody_sees_that_a_worker_was_killed(stage):
 def test_nobody_sees_that_a_subscription_was_cut(stage):
     stage.source()
     watch = stage.watch(max_gap=2000)
-    watch.wait_all("steady", 60)
+    watch.settle()
     cut_the_subscription(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0)
@@ -202,7 +202,7 @@ def test_the_session_goes_on_when_the_data_centre_is_back(stage):
 def test_players_come_back_to_their_pop(stage):
     stage.source()
     watch = stage.watch(**GONE)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_players_pop(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0)
@@ -212,7 +212,7 @@ def test_players_come_back_to_their_pop(stage):
 def test_a_broadcaster_goes_to_another_pop(stage):
     source = stage.source()
     watch = stage.watch(**AWAY)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_broadcasters_pop(stage, watch, source)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)

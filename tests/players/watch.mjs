@@ -56,7 +56,7 @@ const OPTIONS = {
   "max-http-errors": { type: "string", default: "0" },
   "max-ranges": { type: "string", default: "1" } /* buffered ranges at any time */,
   "max-spread": { type: "string" } /* ms; absent: one frame */,
-  "max-lag": { type: "string", default: "250" } /* ms of our own timer; said, not judged */,
+  "max-lag": { type: "string", default: "200" } /* ms of our own timer; said, not judged */,
   "max-dropped": { type: "string", default: "0.25" } /* share of the frames */,
   protocol: { type: "string" } /* h2, http/1.1: all of the stream must come by it */,
 };
