@@ -26,6 +26,14 @@ void buf_reset(struct buf *b)
         b->data[0] = 0;
 }
 
+void buf_recycle(struct buf *b)
+{
+    if (b->room > BUF_KEEP_BYTES)
+        buf_fini(b);
+    else
+        buf_reset(b);
+}
+
 /* Room for n more bytes and the zero after them. */
 static bool reserve(struct buf *b, size_t n)
 {
@@ -71,6 +79,14 @@ void buf_add(struct buf *b, const void *p, size_t n)
 
     if (to != NULL && n > 0)
         memcpy(to, p, n);
+}
+
+void buf_expect(struct buf *b, size_t n)
+{
+    size_t room = b->limit - b->len;
+
+    n = n < BUF_EXPECT_BYTES ? n : BUF_EXPECT_BYTES;
+    (void)reserve(b, n < room ? n : room);
 }
 
 void buf_puts(struct buf *b, const char *text) { buf_add(b, text, strlen(text)); }

@@ -17,6 +17,8 @@
 
 #include "core/status.h"
 
+enum { BUF_KEEP_BYTES = 4096, BUF_EXPECT_BYTES = 64 * 1024 };
+
 struct buf {
     uint8_t *data; /* NULL while nothing was added */
     size_t len;
@@ -28,10 +30,16 @@ struct buf {
 void buf_init(struct buf *b, size_t limit);
 void buf_fini(struct buf *b);  /* empty again, with the same limit */
 void buf_reset(struct buf *b); /* empty and OK; keeps its memory */
+/* The same, and memory over BUF_KEEP_BYTES goes: for a buffer that waits longer than it works, of
+ * which there are many. */
+void buf_recycle(struct buf *b);
 
 /* n bytes at the end to be written by the caller, or NULL. */
 uint8_t *buf_grow(struct buf *b, size_t n);
 void buf_add(struct buf *b, const void *p, size_t n);
+/* About n bytes are to come: room for them at once, but no more than BUF_EXPECT_BYTES, since who says
+ * so may be wrong. */
+void buf_expect(struct buf *b, size_t n);
 void buf_puts(struct buf *b, const char *text);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_be(struct buf *b, uint64_t v, size_t n); /* big-endian, 1..8 bytes */

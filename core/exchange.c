@@ -513,8 +513,12 @@ enum st exchange_start(struct exchange *x, struct exchange_link *w, const char *
     if (lane == NULL)
         return ST_ENOMEM;
     lane->x = x;
-    if (w->conn != NULL && !h2_accepts(w->conn->h2))
-        retire(w->conn);
+    if (w->conn != NULL && !h2_accepts(w->conn->h2)) {
+        struct exchange_conn *full = w->conn;
+
+        retire(full);
+        push(full);
+    }
     if (w->conn == NULL)
         st = connect_link(w);
     x->status = 0;

@@ -80,7 +80,7 @@ static enum st next_head(struct flv_reader *r, struct rd *in)
         return ST_ELIMIT;
     r->left = r->head.n;
     r->state = IN_BODY;
-    buf_reset(&r->body);
+    buf_recycle(&r->body);
     return ST_OK;
 }
 

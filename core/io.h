@@ -106,6 +106,9 @@ MUST_USE enum st io_read(struct io *io, void *p, size_t cap, size_t *got);
 /* Takes what goes now. OK with *took below the sum: come again at IO_WRITE, not earlier. The
  * pieces are borrowed for the call only. */
 MUST_USE enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took);
+/* For an owner that does not want IO_READ and looks by itself from time to time: what io_read() has
+ * found before says nothing about now. */
+static inline void io_look(struct io *io) { io->drained = false; }
 void io_want(struct io *io, unsigned what); /* IO_READ and IO_WRITE interest; replaces the last */
 bool io_flushed(const struct io *io);       /* all that was taken is in the kernel, or lost */
 /* Bytes on their way, as far as can be seen from here: spilled, or in the kernel and not

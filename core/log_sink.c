@@ -36,6 +36,18 @@ struct log_sink {
     _Atomic int format;
 };
 
+/* Whole lines, as many as go at once: others may write to the same descriptor, another sink among
+ * them, and a pipe keeps such a piece together. */
+static size_t piece(const char *p, size_t n)
+{
+    const char *end;
+
+    if (n <= PIECE_BYTES)
+        return n;
+    end = memrchr(p, '\n', PIECE_BYTES);
+    return end != NULL ? (size_t)(end - p) + 1 : PIECE_BYTES;
+}
+
 /* Polls before each piece, so that a sleeping reader never holds us inside write(): the descriptor
  * is shared with other programs and must stay in blocking mode. */
 static void write_out(struct log_sink *s, const char *p, size_t n)
@@ -47,7 +59,7 @@ static void write_out(struct log_sink *s, const char *p, size_t n)
         ssize_t done = -1;
 
         if (poll(&pfd, 1, PAUSE_MS) == 1) {
-            done = write(s->fd, p, n < PIECE_BYTES ? n : PIECE_BYTES);
+            done = write(s->fd, p, piece(p, n));
             if (done < 0)
                 (void)poll(NULL, 0, PAUSE_MS); /* a full disk, a broken pipe: later, perhaps */
         }

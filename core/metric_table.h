@@ -286,6 +286,7 @@
     M0(COUNTER, ingest_timestamps_repaired, NONE, "Messages that came late and were moved on.") \
     M0(COUNTER, ingest_timelines, NONE, "Jumps of a broadcaster's clock.") \
     M0(GAUGE, ingest_spool_bytes, BYTES, "Tags of relayed publishers that are kept for their next home.") \
+    M0(GAUGE, home_spool_bytes, BYTES, "Tags of streams whose home is here that are kept for their next worker.") \
     M0(COUNTER, ingest_spool_lost, NONE, "Tags that the limits of the spool threw out while they were still needed.") \
     M1(COUNTER, ingest_reconnects, NONE, RECONNECT, "Relayed publishers that had lost their home, by where they went on.") \
     M1(COUNTER, ingest_uplink_failures, NONE, UPLINK_FAILURE, "Attempts to reach a home, or to stay with it, that came to nothing.") \
@@ -294,6 +295,7 @@
     M1(COUNTER, encoder_restarts, NONE, RESTART, "Encoder workers that ended and were started again: by a signal, by themselves, or because they hung and were killed.") \
     M0(GAUGE, relay_exchanges, NONE, "Publishers at POPs whose tags come to this home.") \
     M0(COUNTER, relay_tags_repeated, NONE, "Tags that a POP sent again and that had come already.") \
+    M0(COUNTER, encoder_records_ignored, NONE, "Records of workers that did not fit any more, or at all.") \
     M0(COUNTER, encoder_quarantines, NONE, "Streams refused for a while, because workers have crashed on them.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \

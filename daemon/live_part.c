@@ -123,6 +123,7 @@ static enum metric_ingest_close close_of_uplink(enum uplink_why why)
 {
     switch (why) {
     case UPLINK_TAKEN:
+    case UPLINK_FENCED:
         return METRIC_INGEST_CLOSE_REPLACED;
     case UPLINK_EXPIRED:
         return METRIC_INGEST_CLOSE_AUTH;

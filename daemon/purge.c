@@ -15,8 +15,11 @@
 static bool asked(struct loop *l, struct census_turn *t)
 {
     struct purge_sum sum = { .objects = 0 };
-    bool done = purge_turn(l, t->text, &t->at, &sum);
+    bool done;
 
+    if (l->slot[LOOP_STORE] == NULL) /* a late letter: the process stops */
+        return true;
+    done = purge_turn(l, t->text, &t->at, &sum);
     metric_add(&l->metrics->cache_evictions[METRIC_EVICT_PURGE], sum.objects);
     if (sum.objects + sum.kept > 0)
         (void)json_array_append_new(

@@ -192,7 +192,15 @@ static bool is_made_here(const struct follow *f)
     return stream_where(f->store, f->name, strlen(f->name), NULL, NULL, 0, 0).source == STREAM_HERE;
 }
 
-static enum st put_windows(struct follow *f, const json_t *reps)
+/* Another home goes on with the session: what the first one made is gone there, but not here, and
+ * players who are in the middle of it may finish. It expires with the rest. */
+static bool goes_on(const struct follow *f, const char *rep, uint64_t n)
+{
+    return stream_where(f->store, f->name, strlen(f->name), f->session, rep, strlen(rep), n)
+               .where != STREAM_UNKNOWN;
+}
+
+static enum st put_windows(struct follow *f, const json_t *reps, bool same_log)
 {
     const char *rep;
     json_t *r;
@@ -203,7 +211,10 @@ static enum st put_windows(struct follow *f, const json_t *reps)
         uint64_t first = 0, latest = 0;
 
         CHECK(number(r, "first", &first) && number(r, "latest", &latest)); /* check_reps() */
-        st = stream_window(f->loop, f->stream, rep, first, latest);
+        if (!same_log && goes_on(f, rep, latest))
+            st = stream_announce(f->loop, f->stream, rep, latest);
+        else
+            st = stream_window(f->loop, f->stream, rep, first, latest);
         if (st != ST_OK)
             break;
     }
@@ -223,7 +234,7 @@ static enum st put_in_force(struct follow *f)
     st = stream_begin(f->loop, f->name, f->session, f->segment_us, STREAM_SUBSCRIBED, &f->stream);
     f->known |= st == ST_OK;
     if (st == ST_OK)
-        st = put_windows(f, json_object_get(j, "reps"));
+        st = put_windows(f, json_object_get(j, "reps"), strcmp(text(j, "logid"), f->logid) == 0);
     for (unsigned i = 0; i < f->docs_n && st == ST_OK; i++)
         st = keep_doc(f, f->doc[i].json, f->doc[i].p, f->doc[i].n);
     if (st != ST_OK)

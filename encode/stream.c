@@ -94,6 +94,7 @@ static void on_chunk(void *ctx, const struct tl_chunk *c)
                "{\"rep\":\"%s\",\"n\":%" PRId64 ",\"t\":%" PRId64 ",\"d\":%" PRId64
                ",\"sap\":%d,\"next_tag\":%" PRIu64 ",\"state\":%s}",
                tl_rep_name[c->rep], c->n, c->cmaf.tfdt, c->d, c->sap, c->next_tag, c->state);
+    buf_expect(s->out, RECORD_FIXED + s->text.len + s->head.len + c->media_bytes);
     put(s, RECORD_CHUNK, s->head.len + c->media_bytes);
     buf_add(s->out, s->head.data, s->head.len);
     buf_add(s->out, c->media, c->media_bytes);

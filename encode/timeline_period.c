@@ -6,8 +6,7 @@
 #include "encode/timeline_int.h"
 
 enum {
-    AUDIO_OVER = 2 * 1024,   /* samples that may reach over the end of a Period */
-    KEEP_BYTES = 256 * 1024, /* of the chunk's buffer between chunks */
+    AUDIO_OVER = 2 * 1024, /* samples that may reach over the end of a Period */
 };
 
 int64_t tl_period_pto(const struct tl_period *p, enum tl_rep rep)
@@ -91,10 +90,7 @@ void tl_move_period(struct timeline *tl)
 void tl_empty_chunk(struct track *tr)
 {
     tr->count = 0;
-    if (tr->media.room > KEEP_BYTES)
-        buf_fini(&tr->media);
-    else
-        buf_reset(&tr->media);
+    buf_recycle(&tr->media);
 }
 
 void tl_track_begin(struct timeline *tl, struct track *tr)

@@ -19,7 +19,7 @@
 
 enum { WORKER_MAGIC = 0x3077e501, CONN_MAGIC = 0x3077e502, EX_MAGIC = 0x3077e503 };
 enum { READ_BYTES = 64 * 1024, READS_PER_WAKE = 4, PUMP_BYTES = 256 * 1024, FLUSH_IOV = 64 };
-enum { KEEP_BYTES = 256 * 1024, SPEED_MAX = 100000 };
+enum { REFUSAL_BYTES = 4096, SPEED_MAX = 100000 };
 
 static const struct h2_limits limits = {
     .max_streams = 1024,
@@ -300,10 +300,6 @@ static void hand_over(struct ex *ex)
     if (ex->working || ex->said_all || ex->thread == NULL || ex->c == NULL ||
         ex->out_bytes >= WORKER_OUT_HIGH || (ex->in.len == 0 && !ex->in_end))
         return;
-    if (spare.room > KEEP_BYTES)
-        buf_fini(&spare);
-    else
-        buf_reset(&spare);
     j->in = ex->in;
     ex->in = spare;
     j->end = ex->in_end;
@@ -326,6 +322,7 @@ static void job_done(struct loop *l, struct mail *m)
         return;
     }
     h2_consume(c->h2, ex->id, j->in.len);
+    buf_recycle(&j->in);
     if (j->st != ST_MORE) {
         ex->said_all = true;
         log_info(l->log, LOG_CTX_TEXT(&ex->log, "end", st_name(j->st)), "encode", "stream ends");
@@ -352,7 +349,7 @@ static void answer(struct ex *ex, int status, const char *why)
         struct buf text;
 
         nv[1] = (struct h2_nv)H2_NV("content-type", "text/plain");
-        buf_init(&text, KEEP_BYTES);
+        buf_init(&text, REFUSAL_BYTES);
         buf_printf(&text, "%s\n", why);
         ex->said_all = true;
         ex->failed = !add_piece(ex, &text);

@@ -113,6 +113,7 @@ static void become(struct ingest_conn *c, enum phase next)
     if (next == PHASE_PUBLISHING)
         metric_add(&ingest_metrics(c)->ingest_publishers, 1);
     c->phase = next;
+    c->swept = false;
     count_unpublished(c, next == PHASE_COMMANDS);
     if (next != PHASE_CLOSED)
         timer_set(c->f->loop, &c->timer, loop_now(c->f->loop) + phase_limit_us(c));
@@ -207,7 +208,7 @@ static bool flush(struct ingest_conn *c)
 
 static void want(struct ingest_conn *c)
 {
-    unsigned what = c->asked ? 0 : IO_READ;
+    unsigned what = c->asked || c->swept ? 0 : IO_READ;
 
     io_want(&c->io, outq_bytes(&c->out) > 0 ? what | IO_WRITE : what);
 }
@@ -319,12 +320,15 @@ static void read_input(struct ingest_conn *c)
 {
     bool more = true;
 
+    c->caught_up = false;
     for (int round = 0; round < READ_ROUNDS && more; round++) {
         size_t got;
         enum st st = io_read(&c->io, c->f->read_buf, sizeof c->f->read_buf, &got);
 
-        if (st == ST_MORE)
+        if (st == ST_MORE) {
+            c->caught_up = true;
             return;
+        }
         if (st == ST_EOF) {
             ingest_conn_close(c,
                               c->ended ? METRIC_INGEST_CLOSE_ENDED : METRIC_INGEST_CLOSE_PEER_FIN);
@@ -337,7 +341,41 @@ static void read_input(struct ingest_conn *c)
             return;
         }
         more = feed(c, c->f->read_buf, got) && got == sizeof c->f->read_buf;
+        c->caught_up = got < sizeof c->f->read_buf;
     }
+}
+
+/* Reads; a publisher that has been caught up with is left to the sweep. */
+static void read_on(struct ingest_conn *c)
+{
+    bool was = c->swept;
+
+    read_input(c);
+    if (c->phase > PHASE_PUBLISHING)
+        return;
+    c->swept = c->phase == PHASE_PUBLISHING && c->caught_up;
+    if (c->swept && !timer_is_set(&c->f->sweep))
+        timer_set(c->f->loop, &c->f->sweep, loop_now(c->f->loop) + INGEST_SWEEP_US);
+    if (c->swept != was)
+        want(c);
+}
+
+void ingest_sweep(struct loop *l, struct timer *t)
+{
+    struct ingest_loop *f = CONTAINER_OF(t, struct ingest_loop, sweep);
+    struct ingest_conn *next;
+    bool any = false;
+
+    for (struct ingest_conn *c = f->conns; c != NULL; c = next) {
+        next = c->next; /* who is closed meanwhile is buried, and swept no more */
+        if (!c->swept)
+            continue;
+        any = true;
+        io_look(&c->io);
+        read_on(c);
+    }
+    if (any && !timer_is_set(t))
+        timer_set(l, t, loop_now(l) + INGEST_SWEEP_US);
 }
 
 static void linger_read(struct ingest_conn *c)
@@ -389,7 +427,7 @@ static void on_ready(struct io *io, unsigned what)
     if ((what & IO_WRITE) != 0 && flush(c))
         want(c);
     if ((what & IO_READ) != 0 && c->phase != PHASE_CLOSED && !c->asked)
-        read_input(c);
+        read_on(c);
 }
 
 static void on_timer(struct loop *l, struct timer *t)

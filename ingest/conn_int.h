@@ -18,6 +18,10 @@
 
 enum { INGEST_READ_BYTES = 64 << 10 };
 
+/* Publishers are not waited for one by one: a message is small, and there are many. All of a loop
+ * are read this often; a chunk is several times as long. */
+#define INGEST_SWEEP_US (40 * MS_US)
+
 struct ingest {
     int magic;
     struct ingest_sink sink;
@@ -42,6 +46,7 @@ struct ingest_loop {
     struct ingest_listener *listeners;
     struct ingest_conn *conns;
     uint64_t serial;
+    struct timer sweep;                  /* set while somebody publishes */
     uint8_t read_buf[INGEST_READ_BYTES]; /* what a connection has just read; nobody keeps it */
 };
 
@@ -63,11 +68,13 @@ struct ingest_conn {
     int magic;
     enum phase phase;
     bool tls, counted_address, counted_unpublished;
-    bool asked;   /* the sink has not answered */
-    bool feeding; /* feed() is on the stack */
-    bool ended;   /* the broadcaster said that it is over */
-    bool fin;     /* ours is sent */
-    bool heard;   /* a request got as far as names */
+    bool asked;     /* the sink has not answered */
+    bool feeding;   /* feed() is on the stack */
+    bool caught_up; /* the last read was all there was */
+    bool swept;     /* publishes, and had nothing more to read: the sweep looks again */
+    bool ended;     /* the broadcaster said that it is over */
+    bool fin;       /* ours is sent */
+    bool heard;     /* a request got as far as names */
     enum metric_ingest_close why;
     struct io io;
     struct outq out;
@@ -95,6 +102,7 @@ struct ingest_conn *ingest_conn_new(struct ingest_loop *f, const struct addr *pe
 void ingest_conn_drop(struct ingest_conn **cp); /* one that has not begun */
 MUST_USE enum st ingest_conn_open(struct ingest_conn *c, int fd, SSL_CTX *ctx);
 void ingest_conn_begin(struct ingest_conn *c);
+void ingest_sweep(struct loop *l, struct timer *t);
 void ingest_conn_close(struct ingest_conn *c, enum metric_ingest_close why);
 
 #endif

@@ -147,6 +147,7 @@ enum st ingest_loop_start(struct ingest *in, struct loop *l)
     OBJ_INIT(f, LOOP_MAGIC);
     f->ingest = in;
     f->loop = l;
+    f->sweep.fire = ingest_sweep;
     l->slot[LOOP_INGEST] = f;
     return ST_OK;
 }
@@ -163,6 +164,7 @@ void ingest_loop_stop(struct loop *l)
     }
     while (f->conns != NULL)
         ingest_conn_close(f->conns, METRIC_INGEST_CLOSE_SHUTDOWN);
+    timer_cancel(l, &f->sweep);
     CHECK(loop_turn_nowait(l) == ST_OK); /* frees what was buried */
     tls_set_unref(&f->tls);
     auth_keys_unref(&f->keys);

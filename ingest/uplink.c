@@ -27,7 +27,7 @@
 #include "core/metric.h"
 #include "core/spool_body.h"
 #include "core/ticket.h"
-#include "ingest/dcs.h"
+#include "ingest/links.h"
 #include "ingest/recall.h"
 
 enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16 };
@@ -41,14 +41,6 @@ enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16
 
 struct uplinks {
     struct recall *recall;
-};
-
-/* The connections of a loop to the data centres of one configuration. */
-struct links {
-    int refs;
-    struct dcs *dcs;
-    unsigned n;
-    struct exchange_link *link[];
 };
 
 struct uplink_loop {
@@ -115,7 +107,7 @@ static uint64_t now_us(const struct uplink *u) { return loop_now(loop_of(u)); }
 const char *uplink_why_text(enum uplink_why why)
 {
     static const char *const texts[] = {
-#define X(n, text) [UPLINK_##n] = text,
+#define X(n, word, text) [UPLINK_##n] = text,
         UPLINK_WHYS(X)
 #undef X
     };
@@ -128,53 +120,7 @@ static const struct dc *dc_of(const struct uplink *u)
     return dcs_get(u->links->dcs, (unsigned)u->order[u->at]);
 }
 
-/* --- links --- */
-
-static void links_unref(struct links **lp)
-{
-    struct links *s = *lp;
-
-    *lp = NULL;
-    if (s == NULL || --s->refs > 0)
-        return;
-    for (unsigned i = 0; i < s->n; i++)
-        exchange_link_free(&s->link[i]);
-    dcs_unref(&s->dcs);
-    free(s);
-}
-
-/* Takes the reference to the data centres, also when there is no memory. */
-static struct links *links_new(struct loop *l, struct dcs *d)
-{
-    unsigned n = dcs_count(d);
-    struct links *s = calloc(1, sizeof *s + n * sizeof s->link[0]);
-
-    if (s == NULL) {
-        dcs_unref(&d);
-        return NULL;
-    }
-    s->refs = 1;
-    s->dcs = d;
-    for (s->n = 0; s->n < n; s->n++)
-        if ((s->link[s->n] = exchange_link_new(l, &dcs_get(d, s->n)->peer)) == NULL) {
-            links_unref(&s);
-            return NULL;
-        }
-    return s;
-}
-
-/* A new configuration's data centres count from the next attempt on. */
-static void take_links(struct uplink *u)
-{
-    if (u->links == u->f->links || u->f->links == NULL)
-        return;
-    links_unref(&u->links);
-    u->links = u->f->links;
-    u->links->refs++;
-    u->at = 0;
-    u->last_home = -1;
-    dcs_rank(u->links->dcs, u->name, u->order);
-}
+/* --- data centres --- */
 
 static bool go_to(struct uplink *u, const char *url)
 {
@@ -184,6 +130,27 @@ static bool go_to(struct uplink *u, const char *url)
             return true;
         }
     return false;
+}
+
+/* A new configuration's data centres count from the next attempt on; where he is he stays, if it is
+ * among them. */
+static void take_links(struct uplink *u)
+{
+    struct links *old = u->links;
+    const char *at = old != NULL ? dc_of(u)->url : NULL;
+
+    if (old == u->f->links || u->f->links == NULL)
+        return;
+    const char *home = u->last_home >= 0 ? dcs_get(old->dcs, (unsigned)u->last_home)->url : NULL;
+    u->links = links_ref(u->f->links);
+    dcs_rank(u->links->dcs, u->name, u->order);
+    u->last_home = -1;
+    u->at = 0;
+    if (home != NULL && go_to(u, home))
+        u->last_home = u->order[u->at];
+    if (at != NULL && !go_to(u, at))
+        u->at = 0;
+    links_unref(&old);
 }
 
 /* --- the end of it --- */
@@ -435,31 +402,27 @@ static void on_record(struct exchange *x, const struct record_event *ev)
         (void)snprintf(u->said, sizeof u->said, "%s", why);
 }
 
-static bool said(const struct uplink *u, const char *word) { return strcmp(u->said, word) == 0; }
-
-/* The home has given a reason: in its answer, or as its last word. */
+/* The home has given a reason: in its answer, or as its last word. What is not in the list is about
+ * the home, and not about the publisher. */
 static void let_go(struct uplink *u)
 {
-    if (said(u, "fenced") && !u->claimed && u->has_ticket) {
+    static const char *const words[] = {
+#define X(n, word, text) [UPLINK_##n] = word,
+        UPLINK_WHYS(X)
+#undef X
+    };
+
+    if (strcmp(u->said, words[UPLINK_FENCED]) == 0 && !u->claimed && u->has_ticket) {
         u->has_ticket = false; /* of the publisher before; this one is newer than anybody */
         failed(u, METRIC_UPLINK_FAILURE_FENCED, "what we remember of the stream is old", true);
-    } else if (said(u, "fenced") || said(u, "taken")) {
-        over(u, UPLINK_TAKEN);
-    } else if (said(u, "refused")) {
-        over(u, UPLINK_REFUSED);
-    } else if (said(u, "expired")) {
-        over(u, UPLINK_EXPIRED);
-    } else if (said(u, "busy")) {
-        over(u, UPLINK_BUSY);
-    } else if (said(u, "kicked")) {
-        over(u, UPLINK_KICKED);
-    } else if (said(u, "banned")) {
-        over(u, UPLINK_BANNED);
-    } else if (said(u, "quarantined")) {
-        over(u, UPLINK_QUARANTINED);
-    } else {
-        failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
+        return;
     }
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(u->said, words[i]) == 0) {
+            over(u, (enum uplink_why)i);
+            return;
+        }
+    failed(u, METRIC_UPLINK_FAILURE_FULL, u->said, false);
 }
 
 static void on_ended(struct exchange *x, enum exchange_end why)
@@ -591,6 +554,7 @@ enum st uplink_open(struct loop *l, const char *name, const struct uplink_key *k
         return ST_ENOMEM;
     OBJ_INIT(u, UPLINK_MAGIC);
     u->f = f;
+    u->last_home = -1;
     memcpy(u->name, name, strlen(name) + 1);
     u->ops = ops;
     u->ctx = ctx;

@@ -46,20 +46,22 @@ void uplinks_loop_stop(struct loop *l); /* ends every uplink here, without cerem
 void uplinks_set_dcs(struct loop *l, struct dcs *d);
 bool uplinks_ready(const struct loop *l); /* there are data centres to relay to */
 
-/* Why an uplink lets its publisher go. */
-#define UPLINK_WHYS(X)                                                                \
-    X(TAKEN, "a newer publisher has taken the stream over")                           \
-    X(REFUSED, "the encoder refuses the stream")                                      \
-    X(EXPIRED, "the key has expired")                                                 \
-    X(BUSY, "somebody else publishes this stream")                                    \
-    X(KICKED, "the operator has closed this publication")                             \
-    X(BANNED, "the operator refuses this stream for now")                             \
-    X(QUARANTINED, "encoders have crashed on this stream: it is refused for a while") \
-    X(NO_HOME, "no data centre takes the stream")                                     \
-    X(STOPPING, "the server stops")
+/* Why an uplink lets its publisher go, and the word for it of a home that has said so. */
+#define UPLINK_WHYS(X)                                                   \
+    X(TAKEN, "taken", "a newer publisher has taken the stream over")     \
+    X(FENCED, "fenced", "somebody newer has claimed the stream")         \
+    X(REFUSED, "refused", "the encoder refuses the stream")              \
+    X(EXPIRED, "expired", "the key has expired")                         \
+    X(BUSY, "busy", "somebody else publishes this stream")               \
+    X(KICKED, "kicked", "the operator has closed this publication")      \
+    X(BANNED, "banned", "the operator refuses this stream for now")      \
+    X(QUARANTINED, "quarantined",                                        \
+      "encoders have crashed on this stream: it is refused for a while") \
+    X(NO_HOME, "", "no data centre takes the stream")                    \
+    X(STOPPING, "", "the server stops")
 
 enum uplink_why {
-#define X(n, text) UPLINK_##n,
+#define X(n, word, text) UPLINK_##n,
     UPLINK_WHYS(X)
 #undef X
 };

@@ -24,6 +24,7 @@
 struct home {
     struct home_cfg cfg;
     struct hub *hub;
+    char *state_dir; /* the configuration's own may go with a reload */
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
@@ -112,6 +113,7 @@ struct session {
 
     /* up: what the worker gets */
     struct spool spool;
+    uint64_t spool_counted; /* bytes of it, in the gauge */
     struct exchange x;
     struct spool_body up;
     uint64_t heard_us; /* when the worker spoke last, or had no reason to */
@@ -138,7 +140,6 @@ struct session {
     struct mail render_mail;
     bool render_posted;
     struct buf doc; /* the manifest in force */
-    uint64_t ignored_records;
 };
 
 /* session.c */
@@ -155,7 +156,8 @@ void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, 
 void session_over(struct session *s); /* the last record has come */
 bool session_letter_came(struct loop *l,
                          struct session *s); /* true: it is gone, touch it no more */
-void session_more(struct session *s);        /* tags have been added: tell the worker */
+void session_count_spool(struct session *s);
+void session_more(struct session *s); /* tags have been added: tell the worker */
 
 /* session_out.c: records to objects and documents */
 void session_on_record(struct exchange *x, const struct record_event *ev);

@@ -141,6 +141,7 @@ void session_free_now(struct session *s)
     (void)atomic_fetch_sub_explicit(&s->hl->home->sessions, 1, memory_order_relaxed);
     /* a letter of ours that is under way would find freed memory: it frees us then */
     s->gone = true;
+    metric_sub(&l->metrics->home_spool_bytes, s->spool_counted);
     if (!s->job_busy && !s->render_posted)
         loop_bury(l, &s->grave, free_session);
 }
@@ -430,8 +431,16 @@ void session_tag(struct session *s, uint64_t number, const struct flv_tag *tag, 
     spool_note_header(&s->spool, t, &mine);
 }
 
+void session_count_spool(struct session *s)
+{
+    metric_add(&loop_of(s)->metrics->home_spool_bytes,
+               s->spool.bytes - s->spool_counted); /* may wrap */
+    s->spool_counted = s->spool.bytes;
+}
+
 void session_more(struct session *s)
 {
+    session_count_spool(s);
     if (exchange_is_on(&s->x))
         exchange_more(&s->x);
     else if (!s->over && !timer_is_set(&s->retry) && s->timed)

@@ -12,6 +12,7 @@
 #include "core/conf.h"
 #include "core/jscan.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "edge/gobj.h"
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
@@ -340,6 +341,7 @@ static enum st remember(struct session *s, const struct chunk_said *c)
     r->next_tag = (uint64_t)c->next_tag;
     least = session_resume_tag(s);
     spool_release(&s->spool, least);
+    session_count_spool(s);
     acknowledge(s, least);
     return ST_OK;
 }
@@ -523,6 +525,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
             buf_add(&s->text, ev->text, ev->text_n);
         s->head = ev->head;
         buf_reset(&s->bytes);
+        buf_expect(&s->bytes, ev->head.payload);
         return;
     case RECORD_GOT_BYTES:
         buf_add(&s->bytes, ev->bytes, ev->n);
@@ -531,9 +534,10 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
         break;
     }
     st = s->bytes.st != ST_OK ? s->bytes.st : s->text.st != ST_OK ? s->text.st : whole_record(s);
+    buf_recycle(&s->bytes);
     if (st == ST_OK)
         return;
-    s->ignored_records++;
+    metric_add(&loop_of(s)->metrics->encoder_records_ignored, 1);
     if (st != ST_ENOENT) /* a number that is closed already: the worker could not know */
         log_warn(loop_of(s)->log,
                  LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "record",

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from conftest import QUIET, cli, get, metric, wait_for
-from live import Publisher, wait_mpd
+from live import Publisher, check_media, wait_mpd
 
 KEEP = "cc=max-age%3D60"
 
@@ -109,3 +109,48 @@ def test_a_live_window_made_here_is_kept(launch, short_dir):
     wait_for(lambda: all(s["state"] == "ended" for s in f.ask("streams")["streams"]))
     assert purge(f, "/live/")["kept"] == 0
     assert get(rep.url(rep.closed()[0][0]))[0] in (404, 410)
+
+
+def test_players_behind_a_pop_do_not_notice(launch, short_dir):
+    f = launch(
+        QUIET + f"state_dir: {short_dir}/state\n"
+        'ingest: {listen: ["rtmp://127.0.0.1:0"]}\n'
+        'edge: {listen: ["127.0.0.1:0"]}\n'
+        'origin: {listen: ["http://127.0.0.1:0"]}\n'
+        "encode: {workers: 1}\n"
+        "apps: {live: {publish: open}}\n"
+    ).wait_ready()
+    (tier,), (ingest,), (home,) = map(f.urls, ("origin.listen", "ingest.listen", "edge.listen"))
+    pop = launch(
+        QUIET + f'edge: {{listen: ["127.0.0.1:0"], upstream: ["{tier}"]}}\napps: {{live: {{}}}}\n', "pop"
+    ).wait_ready()
+    (edge,) = pop.urls("edge.listen")
+    p = Publisher(f"{ingest}/live/cam")
+    over, purged = threading.Event(), []
+    try:
+        url = edge + "/live/cam/manifest.mpd"
+        wait_mpd(url, lambda m: len(m.reps()) == 2 and all(r.closed() for _, _, r in m.reps()))
+
+        def again_and_again():
+            while not over.wait(0.1):
+                purged.append(purge(pop, "/live/")["purged"])
+
+        hand = threading.Thread(target=again_and_again)
+        hand.start()
+        bodies = {}
+        while len(bodies) < 8:  # as a player: the segment in progress, too
+            mpd = wait_mpd(url, lambda m: m.reps())
+            for rep in (r for _, _, r in mpd.reps()):
+                newest = rep.url(rep.segments[-1][0])
+                if newest not in bodies:
+                    status, _, bodies[newest] = get(newest)
+                    assert status == 200
+        over.set()
+        hand.join()
+        assert sum(n > 0 for n in purged) > 3
+        for there, body in bodies.items():
+            assert get(there.replace(edge, home))[2] == body
+        check_media(wait_mpd(url, lambda m: m.reps()))
+    finally:
+        over.set()
+        p.end()

@@ -215,14 +215,18 @@ def test_a_link_that_is_out_for_seconds_costs_a_new_period_and_no_connection(tie
     assert pop.closes() == []
 
 
-def test_a_home_that_is_killed_is_replaced_by_the_next(tiers, publish):
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_home_that_is_gone_is_replaced_by_the_next(tiers, publish, how):
     pop, _ = tiers(2)
     p = publish(pop.into("show"), 16)
     home, (other,) = pop.home_of("show")
     before = wait_mpd(home.mpd("show"), lambda m: m.latest() > 1 and len(m.reps()) == 2)
     last = {name: rep.segments[-1][0] for _, name, rep in before.reps()}
     at = len(pop.freshet.log)
-    home.kill()
+    if how == "killed":
+        home.kill()
+    else:
+        assert home.freshet.stop() == 0
     assert pop.home_of("show", after=at)[0] is other
     mpd = wait_mpd(other.mpd("show"), lambda m: m.latest() > 0 and len(m.reps()) == 2)
     assert session_of(mpd) == session_of(before)
@@ -297,3 +301,18 @@ def test_only_our_own_machines_may_bring_streams(tiers, short_dir):
     done = subprocess.run(ask + ours, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, "400")
     assert get(f"{dc.http}/_ingest/live/show")[0] == 404
+
+
+def test_an_operator_at_the_home_may_close_a_publisher_at_a_pop(tiers, publish):
+    pop, _ = tiers(2)
+    p = publish(pop.into("show"))
+    home, _ = pop.home_of("show")
+    wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    done = home.freshet.cli("kick", "live/show", "--ban", "1m")
+    assert done.returncode == 0, done.stderr
+    assert p.wait()[0] != 0
+    pop.freshet.wait_log("closed", "reason=kicked", "stream=show")
+    # and to come back is of no use
+    again = publish(pop.into("show"))
+    assert again.wait()[0] != 0
+    assert metric(pop.freshet, "freshet_ingest_reconnects_total", result="moved") == 0

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -20,8 +21,6 @@ pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed"
 
 
 def free_port():
-    import socket
-
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -59,12 +58,12 @@ class Dc:
 
 
 class Pop:
-    def __init__(self, launch, upstream, name="pop", push="yes", more=""):
+    def __init__(self, launch, upstream, name="pop", push="yes", app="{}", more=""):
         upstream = [upstream] if isinstance(upstream, str) else upstream
         self.freshet = launch(
             QUIET
             + f'edge: {{listen: ["http://127.0.0.1:0"], push: {push}, upstream: {upstream}}}\n'
-            + "apps: {live: {}}\n"
+            + f"apps: {{live: {app}}}\n"
             + more,
             name,
         ).wait_ready()
@@ -207,8 +206,7 @@ def test_a_data_centre_that_dies_and_comes_back(launch, short_dir, publishers):
 
 def test_a_subscription_that_was_cut_goes_on_where_it_was(launch, short_dir, publishers):
     dc = Dc(launch, short_dir)
-    at = urlsplit(dc.tier)
-    cable = Cable(at.hostname, at.port)
+    cable = Cable("127.0.0.1", urlsplit(dc.tier).port)
     try:
         pop = Pop(launch, f"http://127.0.0.1:{cable.port}")
         publishers.add(dc.publish("show"))
@@ -225,8 +223,7 @@ def test_a_subscription_that_was_cut_goes_on_where_it_was(launch, short_dir, pub
 
 def test_a_line_that_says_nothing_is_given_up(launch, short_dir, publishers):
     dc = Dc(launch, short_dir)
-    at = urlsplit(dc.tier)
-    cable = Cable(at.hostname, at.port)
+    cable = Cable("127.0.0.1", urlsplit(dc.tier).port)
     try:
         pop = Pop(launch, f"http://127.0.0.1:{cable.port}")
         publishers.add(dc.publish("show"))
@@ -244,7 +241,9 @@ def test_nobody_watches_and_nobody_follows(launch, short_dir, publishers):
     dc = Dc(launch, short_dir)
     pop = Pop(launch, dc.tier, more="")
     pop.freshet.write(
-        pop.freshet.conf.read_text().split("\n", 1)[1].replace("push: yes", "push: yes, limits: {linger: 1s}")
+        pop.freshet.conf.read_text()
+        .split("\n", 1)[1]
+        .replace("push: yes", "push: yes, limits: {linger: 1s}")
     )
     assert pop.freshet.cli("reload").returncode == 0
     publishers.add(dc.publish("show"))
@@ -279,6 +278,32 @@ def test_a_broadcaster_who_comes_back_elsewhere_is_followed_there(launch, short_
     )
     assert there.ast != first.ast
     wait_mpd(pop.mpd("show"), lambda m: m.ast == there.ast, PATIENCE * 2)
+
+
+def test_viewers_go_on_when_the_data_centre_of_their_broadcast_dies(
+    launch, short_dir, publishers
+):
+    dcs = [Dc(launch, short_dir, f"dc{i}") for i in range(2)]
+    urls = [dc.tier for dc in dcs]
+    pop = Pop(launch, urls, app="{publish: open}", more=(
+        f'ingest: {{listen: ["rtmp://127.0.0.1:0"], relay: {urls}}}\n'
+        f"state_dir: {short_dir}/pop-state\n"))  # fmt: skip
+    (rtmp,) = pop.freshet.urls("ingest.listen")
+    one = publishers.add(Publisher(f"{rtmp}/live/show"))
+    before = wait_mpd(pop.mpd("show"), lambda m: m.latest() > 2)
+    watched = closed_urls(before)[-1]
+    seen = get(watched)
+    assert seen[0] == 200
+    said = pop.freshet.log[pop.freshet.wait_log("following", "stream=live/show")]
+    (home,) = [dc for dc in dcs if f"upstream={dc.tier}" in said]
+    home.die()
+    after = wait_mpd(pop.mpd("show"), lambda m: m.latest() > before.latest() + 1, PATIENCE * 2)
+    sessions = {rep.init.split("/")[-3] for m in (before, after) for _, _, rep in m.reps()}
+    assert len(sessions) == 1  # the same broadcast, numbers rise
+    assert get(closed_urls(after)[-1] if closed_urls(after) else after.reps()[0][2].init)[0] == 200
+    assert get(watched)[2] == seen[2]  # who is in the middle of the old one may finish
+    wait_for(lambda: pop.followed() == 1)
+    assert one.proc.poll() is None
 
 
 # --- who gets in ---
@@ -342,3 +367,39 @@ def test_only_machines_with_our_certificate_get_in(launch, short_dir, publishers
     assert ask("--cert", short_dir / "other.pem", "--key", short_dir / "other.key").returncode != 0
     ours = ask("--cert", short_dir / "tier.pem", "--key", short_dir / "tier.key")
     assert ours.returncode == 0 and ours.stdout == "200"
+
+
+def test_a_reload_changes_whom_we_let_in_and_disturbs_nobody(launch, short_dir, publishers):
+    ours, theirs = short_dir / "ours", short_dir / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    tls, other = make_tier(ours), make_tier(theirs)
+    dc = Dc(launch, short_dir, listen="https://127.0.0.1:0", more=tls)
+    pop = Pop(launch, dc.tier, more=tls)
+    publishers.add(dc.publish("show"))
+    wait_mpd(pop.mpd("show"), lambda m: m.latest() > 1)
+    assert pop.followed() == 1
+    dc.freshet.write(dc.text.replace(tls, other))
+    assert dc.freshet.cli("reload").returncode == 0
+    stranger = Pop(launch, dc.tier, "stranger", more=tls)
+    friend = Pop(launch, dc.tier, "friend", more=other)
+    wait_mpd(friend.mpd("show"), lambda m: m.latest() > 1)
+    assert get(stranger.mpd("show"))[0] == 503
+    assert (pop.followed(), friend.followed(), stranger.followed()) == (1, 1, 0)
+    latest = Mpd("", get(pop.mpd("show"))[2].decode()).latest()
+    wait_mpd(pop.mpd("show"), lambda m: m.latest() > latest)
+    assert pop.metric("push_resync_total", kind="full") == 0
+
+
+def test_a_slow_pop_delays_no_other(launch, short_dir, publishers):
+    dc = Dc(launch, short_dir)
+    pop = Pop(launch, dc.tier)
+    publishers.add(dc.publish("show"))
+    wait_mpd(pop.mpd("show"), lambda m: m.latest() > 1)
+    with H2(dc.tier, window=0, conn_window=False) as slow:
+        slow.open("/_sub/live/show")
+        wait_for(lambda: metric(dc.freshet, "freshet_push_subscribers") == 2)
+        latest = Mpd("", get(pop.mpd("show"))[2].decode()).latest()
+        wait_mpd(pop.mpd("show"), lambda m: m.latest() >= latest + 2)
+    wait_for(lambda: metric(dc.freshet, "freshet_push_subscribers") == 1)
+    assert pop.followed() == 1

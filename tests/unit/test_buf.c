@@ -87,9 +87,31 @@ static void taken_bytes_belong_to_the_taker(void **state)
     free(p);
 }
 
+static void a_recycled_buffer_keeps_little(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 1 << 20);
+    buf_puts(&b, "little");
+    buf_recycle(&b);
+    assert_non_null(b.data);
+    assert_int_equal(b.len, 0);
+    assert_non_null(buf_grow(&b, BUF_KEEP_BYTES + 1));
+    buf_recycle(&b);
+    assert_null(b.data);
+    assert_int_equal(b.room, 0);
+    assert_int_equal(b.limit, 1 << 20);
+    assert_null(buf_grow(&b, 2 << 20));
+    buf_recycle(&b);
+    assert_int_equal(b.st, ST_OK);
+    buf_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_recycled_buffer_keeps_little),
         cmocka_unit_test(a_buffer_grows_by_every_kind_of_piece),
         cmocka_unit_test(long_texts_are_printed_whole),
         cmocka_unit_test(the_limit_is_exact_and_failure_sticks),

@@ -258,6 +258,29 @@ static void a_new_session_ends_the_old_one(void **state)
     is_doc(MPD, "<MPD new>");
 }
 
+static void another_home_may_go_on_with_the_session(void **state)
+{
+    static const char json[] =
+        "{\"logid\":\"ffffffffffffffff\",\"session\":\"" SUB_SESSION
+        "\",\"epoch\":9,\"live\":true,\"segment\":2000000,\"now\":1,\"docs\":0,\"reps\":"
+        "{\"v0\":{\"first\":80,\"latest\":81},\"v1\":{\"first\":80,\"latest\":81}}}";
+
+    (void)state;
+    follow_from_5_to_7();
+    follow_lost(&t.f);
+    follow_begin(&t.f, false);
+    sub_text(&t.b, RECORD_SNAPSHOT, 3, json);
+    assert_int_equal(feed(), ST_OK);
+    assert_int_equal(where(5), STREAM_WINDOW); /* who is in the middle of it may finish */
+    assert_int_equal(where(81), STREAM_WINDOW);
+    assert_int_equal(where(82), STREAM_NEXT);
+    assert_int_equal(stream_where(t.w.store, "live/show", 9, SUB_SESSION, "v1", 2, 79).where,
+                     STREAM_BEHIND);
+    sub_expire(&t.b, 4, 81);
+    assert_int_equal(feed(), ST_OK);
+    assert_int_equal(where(80), STREAM_BEHIND);
+}
+
 static void a_picture_that_is_not_wanted_changes_nothing(void **state)
 {
     (void)state;
@@ -535,6 +558,7 @@ int main(void)
         T(a_body_that_broke_off_is_gone_on_from),
         T(a_picture_may_come_at_any_time),
         T(a_new_session_ends_the_old_one),
+        T(another_home_may_go_on_with_the_session),
         T(a_picture_that_is_not_wanted_changes_nothing),
         T(a_stream_that_is_made_here_is_left_alone),
         T(the_lag_is_measured_with_the_homes_clock),

@@ -1,6 +1,8 @@
 /* Claims on a stream: tickets from another home, epochs, what is told to who brings the tags. */
 #include "home_world.h"
 
+#include <sys/stat.h>
+
 static const char conf[] = "apps: {live: {publish: open}}\n";
 
 static const struct ticket from_elsewhere = {

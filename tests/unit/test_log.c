@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -498,6 +499,59 @@ static void threads_write_whole_lines_and_may_be_dumped_meanwhile(void **state)
         assert_whole_lines(all_written(b)) + (int)(dropped[0] + dropped[1] + dropped[2]), 3 * TALK);
 }
 
+struct shouter {
+    struct log_sink *sink;
+    char word;
+};
+
+enum { SHOUTS = 3000 };
+
+static void *shout(void *arg)
+{
+    struct shouter *s = arg;
+    char line[400];
+
+    for (size_t i = 0; i < SHOUTS; i++) {
+        size_t n = 10 + i * 7 % (sizeof line - 10);
+
+        memset(line, s->word, n);
+        line[n - 1] = '\n';
+        while (!log_sink_put(s->sink, line, n))
+            (void)sched_yield();
+    }
+    return NULL;
+}
+
+static void two_sinks_may_share_a_pipe(void **state)
+{
+    struct shouter s[2] = { { .word = 'a' }, { .word = 'b' } };
+    pthread_t thread[2];
+    int fd[2], lines = 0;
+    char line[500];
+    FILE *f;
+
+    (void)state;
+    assert_int_equal(pipe(fd), 0);
+    for (int i = 0; i < 2; i++) {
+        s[i].sink = log_sink_new(fd[1], LOG_INFO, LOG_TEXT);
+        assert_non_null(s[i].sink);
+        assert_int_equal(pthread_create(&thread[i], NULL, shout, &s[i]), 0);
+    }
+    f = fdopen(fd[0], "r");
+    assert_non_null(f);
+    while (lines < 2 * SHOUTS && fgets(line, sizeof line, f) != NULL) {
+        lines++;
+        if (strspn(line, "a") + 1 != strlen(line) && strspn(line, "b") + 1 != strlen(line))
+            fail_msg("line %d is torn: %s", lines, line);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+        log_sink_free(&s[i].sink);
+    }
+    (void)fclose(f);
+    (void)close(fd[1]);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, bench_make, bench_drop)
@@ -515,6 +569,7 @@ int main(void)
         T(the_ring_keeps_the_last_lines_whatever_the_level),
         T(a_failed_check_dumps_what_the_logs_know),
         T(threads_write_whole_lines_and_may_be_dumped_meanwhile),
+        cmocka_unit_test(two_sinks_may_share_a_pipe),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

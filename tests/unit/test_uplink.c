@@ -658,7 +658,7 @@ static void who_was_replaced_is_let_go(void **state)
     w->dc[0].why = w->dc[1].why = "fenced";
     hang_up(w, w->said[0]->conn);
     until(w, p.closed == 1);
-    assert_int_equal(p.why, UPLINK_TAKEN);
+    assert_int_equal(p.why, UPLINK_FENCED);
     assert_int_equal(w->saids, 2);
 }
 
@@ -670,7 +670,10 @@ static void the_last_word_of_a_home_says_why(void **state)
     } table[] = { { "taken", UPLINK_TAKEN },
                   { "refused", UPLINK_REFUSED },
                   { "busy", UPLINK_BUSY },
-                  { "expired", UPLINK_EXPIRED } };
+                  { "expired", UPLINK_EXPIRED },
+                  { "kicked", UPLINK_KICKED },
+                  { "banned", UPLINK_BANNED },
+                  { "quarantined", UPLINK_QUARANTINED } };
     struct world *w = *state;
     char text[40];
     struct pub p;
@@ -714,6 +717,8 @@ static void a_home_that_winds_up_is_left_with_nothing_lost(void **state)
     assert_int_equal(w->said[1]->dc, other(w->said[0]));
     assert_int_equal(w->said[1]->first, 1);
     assert_true(w->said[0]->closed && w->said[0]->reset);
+    assert_int_equal(
+        metric_get(&w->l.metrics->ingest_uplink_failures[METRIC_UPLINK_FAILURE_DRAINING]), 1);
     assert_int_equal(p.closed, 0);
     uplink_leave(&p.up, true);
     steps(w);
@@ -791,7 +796,7 @@ static void what_waited_is_told_with_its_age(void **state)
 
     w->dc[0].mute = w->dc[1].mute = true;
     pub_open(w, &p, "live/show");
-    pass_ms(w, 2100);
+    pass_ms(w, 2300); /* a far timer may be 256 ms late */
     assert_int_equal(p.accepted, 1);
     int64_t first_us = wall_us;
     send_headers(&p);
@@ -868,6 +873,40 @@ static void the_next_publisher_goes_where_the_last_one_was(void **state)
     steps(w);
 }
 
+static void a_reload_moves_nobody(void **state)
+{
+    struct world *w = *state;
+    struct dcs *dcs;
+    struct err e;
+    struct pub p;
+
+    pub_open(w, &p, "live/show");
+    until(w, p.accepted == 1);
+    int first = w->said[0]->dc;
+    w->dc[first].status = "503";
+    hang_up(w, w->said[0]->conn);
+    until(w, last_said(w)->dc != first && last_said(w)->marked);
+    w->dc[first].status = "200";
+    assert_int_equal(dcs_build(w->conf, NULL, &dcs, &e), ST_OK);
+    uplinks_set_dcs(&w->l, dcs);
+    steps(w);
+    struct said *s = last_said(w);
+    assert_false(s->closed); /* nor does it cut him off */
+    int n = w->saids;
+    hang_up(w, s->conn);
+    until(w, w->saids > n && last_said(w)->marked);
+    assert_int_equal(last_said(w)->dc, 1 - first);
+    until(w, metric_get(&w->l.metrics->ingest_reconnects[METRIC_RECONNECT_RESUMED]) == 1);
+    /* what is no POP any more takes nobody new, and keeps whom it has */
+    uplinks_set_dcs(&w->l, NULL);
+    assert_false(uplinks_ready(&w->l));
+    n = w->saids;
+    hang_up(w, last_said(w)->conn);
+    until(w, w->saids > n && last_said(w)->marked);
+    uplink_leave(&p.up, true);
+    steps(w);
+}
+
 static void an_expired_key_is_let_in_by_a_home_only(void **state)
 {
     struct uplink_key key = { .there = true, .digest = { 0xab, [15] = 0x01 }, .expired = true };
@@ -935,6 +974,7 @@ int main(void)
         TEST(what_a_home_does_not_take_stays_within_the_limits),
         TEST(what_waited_is_told_with_its_age),
         TEST(the_next_publisher_goes_where_the_last_one_was),
+        TEST(a_reload_moves_nobody),
         TEST(an_expired_key_is_let_in_by_a_home_only),
         cmocka_unit_test(tickets_travel_as_header_fields),
     };
