@@ -270,7 +270,7 @@ static void the_record_is_kept_fresh_while_somebody_publishes(void **state)
     pub_open(w, &p, "live/show", NULL);
     (void)snprintf(path, sizeof path, "%s/streams/live/show.json", w->state_dir);
     pub_frames(w, &p, 2);
-    until(w, stat(path, &st) == 0);
+    until(w, stat(path, &st) == 0 && w->said[0] != NULL);
     frames_and_disk(w, &p, 18);
     until(w, stat(path, &st) == 0 && st.st_mtime >= world_wall_us / (int64_t)SEC_US - 6);
     assert_int_equal(unlink(path), 0); /* an operator who tidies up */
