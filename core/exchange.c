@@ -353,7 +353,7 @@ static void push_soon(struct exchange_conn *c)
 {
     uint64_t now_us = loop_now(c->loop);
 
-    if (timer_is_set(&c->pace))
+    if (c->lost || timer_is_set(&c->pace))
         return;
     if (now_us - c->sent_us >= PACE_US)
         on_pace(c->loop, &c->pace);

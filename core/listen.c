@@ -188,7 +188,7 @@ const char *listen_actual(int fd, char buf[ADDR_TEXT_MAX])
 static void reserve(struct listener *ln)
 {
     if (ln->reserve_fd < 0)
-        ln->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        ln->reserve_fd = fcntl(ln->fd, F_DUPFD_CLOEXEC, 0); /* any: a worker may open no file */
 }
 
 static void start_pause(struct listener *ln)

@@ -23,15 +23,16 @@ enum cmd_takes {
     CMD_JSON = 4,   /* --json */
     CMD_FILE = 8,   /* FILE, wanted */
     CMD_MAY_FILE = 16,
-    CMD_SIGN = 32,   /* two words, --exp and --kid */
-    CMD_STATE = 64,  /* --state-dir DIR */
-    CMD_PREFIX = 128 /* one word */
+    CMD_SIGN = 32,    /* two words, --exp and --kid */
+    CMD_STATE = 64,   /* --state-dir DIR */
+    CMD_PREFIX = 128, /* one word */
+    CMD_KICK = 256,   /* one word, --ban */
 };
 
 struct cmd_args {
     const char *config, *runtime_dir, *state_dir, *file; /* NULL: not given */
-    const char *word[2]; /* CMD_SIGN: both there, CMD_PREFIX: the first */
-    const char *exp, *kid;
+    const char *word[2]; /* CMD_SIGN: both there; CMD_PREFIX, CMD_KICK: the first */
+    const char *exp, *kid, *ban;
     bool json;
 };
 
@@ -44,8 +45,8 @@ struct cmd {
     int (*run)(const struct cmd_args *a);
 };
 
-extern const struct cmd cmd_check, cmd_dump, cmd_listeners, cmd_purge, cmd_reload, cmd_run,
-    cmd_sign, cmd_streams, cmd_version;
+extern const struct cmd cmd_check, cmd_dump, cmd_kick, cmd_listeners, cmd_purge, cmd_reload,
+    cmd_run, cmd_sign, cmd_streams, cmd_version;
 
 /* Asks the running process that -c or --runtime-dir name. On failure it has been said on standard
  * error, and with --json on standard output too. NULL: failed. An answer says "ok": true. */

@@ -7,9 +7,9 @@
 
 enum { USAGE = 2 };
 
-static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check,   &cmd_dump,  &cmd_reload,
-                                          &cmd_listeners, &cmd_streams, &cmd_purge, &cmd_sign,
-                                          &cmd_version,   NULL };
+static const struct cmd *const cmds[] = { &cmd_run,       &cmd_check,   &cmd_dump, &cmd_reload,
+                                          &cmd_listeners, &cmd_streams, &cmd_kick, &cmd_purge,
+                                          &cmd_sign,      &cmd_version, NULL };
 
 static void print_usage(FILE *f)
 {
@@ -39,6 +39,8 @@ static void print_help(const struct cmd *c)
             "      --for SPAN         the same: 90s 15m 24h 30d\n"
             "      --kid KID          which of the keys; the last one by default\n",
             stdout);
+    if ((c->takes & CMD_KICK) != 0)
+        (void)fputs("      --ban TIME         30s, 10m, 24h: for so long\n", stdout);
     if ((c->takes & CMD_JSON) != 0)
         (void)fputs("      --json             one line of JSON, for machines\n", stdout);
     (void)fputs("  -h, --help             this text\n", stdout);
@@ -93,6 +95,7 @@ static const struct takes {
     { 'c', CMD_CONFIG, "-c" },  { 'd', CMD_DIR, "--runtime-dir" },
     { 'j', CMD_JSON, NULL },    { 'e', CMD_SIGN, "--exp" },
     { 'k', CMD_SIGN, "--kid" }, { 's', CMD_STATE, "--state-dir" },
+    { 'b', CMD_KICK, "--ban" },
 };
 
 static const struct takes *find_option(int letter)
@@ -106,6 +109,9 @@ static const struct takes *find_option(int letter)
 static void set_option(struct cmd_args *a, int letter, const char *value)
 {
     switch (letter) {
+    case 'b':
+        a->ban = value;
+        break;
     case 'c':
         a->config = value;
         break;
@@ -136,6 +142,7 @@ static int run(const struct cmd *c, int argc, char **argv)
                                              { "for", required_argument, NULL, 'e' },
                                              { "kid", required_argument, NULL, 'k' },
                                              { "state-dir", required_argument, NULL, 's' },
+                                             { "ban", required_argument, NULL, 'b' },
                                              { "help", no_argument, NULL, 'h' },
                                              { NULL, 0, NULL, 0 } };
     struct cmd_args a = { .json = false };
@@ -156,8 +163,8 @@ static int run(const struct cmd *c, int argc, char **argv)
                             t != NULL && t->shown != NULL ? t->shown : argv[optind - 1]);
         set_option(&a, o, optarg);
     }
-    wrong = ((c->takes & (CMD_SIGN | CMD_PREFIX)) != 0 ? take_words : take_file)(c, argc, argv,
-                                                                                 optind, &a);
+    wrong = ((c->takes & (CMD_SIGN | CMD_PREFIX | CMD_KICK)) != 0 ? take_words : take_file)(
+        c, argc, argv, optind, &a);
     return wrong != 0 ? wrong : c->run(&a);
 }
 

@@ -72,7 +72,7 @@ static void log_report(const struct process *p, char *report)
             log_error(observe_log(p), NULL, "config", "%s", line);
 }
 
-static json_t *reload(struct server *s)
+static json_t *reload(struct server *s, const char *words)
 {
     struct process *p = &s->process;
     char *report = NULL;
@@ -81,6 +81,7 @@ static json_t *reload(struct server *s)
     json_t *changes = json_array(), *answer;
     enum st st = ST_ENOMEM;
 
+    (void)words;
     if (f != NULL && changes != NULL && s->file != NULL)
         st = process_reload(p, s->file, f, note_change, changes);
     else if (f != NULL && s->file == NULL)
@@ -111,13 +112,14 @@ static json_t *reload(struct server *s)
 
 /* ---- the admin socket ---- */
 
-static json_t *dump(struct server *s)
+static json_t *dump(struct server *s, const char *words)
 {
     char *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
     json_t *answer = NULL;
 
+    (void)words;
     if (f == NULL)
         return NULL;
     conf_dump(f, s->process.conf);
@@ -133,17 +135,27 @@ static void list_one(void *arg, const char *section, const char *configured, con
                                                configured, "actual", actual));
 }
 
-static json_t *list(struct server *s)
+static json_t *list(struct server *s, const char *words)
 {
     json_t *all = json_array();
 
+    (void)words;
     if (all == NULL)
         return NULL;
     listeners_each(&s->process, list_one, all);
     return json_pack("{s:b, s:o}", "ok", 1, "listeners", all);
 }
 
-static json_t *streams(struct server *s) { return streams_list(&s->process); }
+static json_t *streams(struct server *s, const char *words)
+{
+    (void)words;
+    return streams_list(&s->process);
+}
+
+static json_t *kick(struct server *s, const char *words)
+{
+    return streams_kick(&s->process, words);
+}
 
 static json_t *purge(struct server *s, const char *prefix)
 {
@@ -165,16 +177,14 @@ static json_t *answer(void *arg, const char *command)
 {
     static const struct {
         const char *name;
-        json_t *(*run)(struct server *s);
-    } commands[] = {
-        { "dump", dump }, { "listeners", list }, { "reload", reload }, { "streams", streams }
-    };
+        json_t *(*run)(struct server *s, const char *words); /* what follows the name */
+    } commands[] = { { "dump", dump },   { "kick", kick },     { "listeners", list },
+                     { "purge", purge }, { "reload", reload }, { "streams", streams } };
+    size_t n = strcspn(command, " ");
 
-    if (strncmp(command, "purge ", 6) == 0)
-        return purge(arg, command + 6);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        if (strcmp(commands[i].name, command) == 0)
-            return commands[i].run(arg);
+        if (strlen(commands[i].name) == n && memcmp(commands[i].name, command, n) == 0)
+            return commands[i].run(arg, command + n + (command[n] == ' '));
     return json_pack("{s:b, s:s}", "ok", 0, "error", "unknown command\n");
 }
 
@@ -227,7 +237,7 @@ static bool take_signal(struct server *s)
     while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
         switch (info.ssi_signo) {
         case SIGHUP:
-            json_decref(reload(s));
+            json_decref(reload(s, ""));
             break;
         case SIGCHLD:
             process_reap(&s->process);

@@ -5,12 +5,16 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/conf_key.h"
+#include "core/log.h"
 #include "daemon/census.h"
 #include "daemon/live_part.h"
+#include "daemon/observe.h"
 #include "daemon/process.h"
 #include "daemon/status.h"
 #include "edge/front.h"
 #include "edge/request.h"
+#include "ingest/auth.h"
 #include "origin/home.h"
 
 #define PATIENCE_US (500 * MS_US)
@@ -127,6 +131,77 @@ json_t *streams_list(struct process *p)
     list = list_of(p, seen, whole);
     json_decref(seen);
     return list;
+}
+
+/* ---- closing one ---- */
+
+static json_t *no(const char *why)
+{
+    return json_pack("{s:b, s:o}", "ok", 0, "error", json_sprintf("%s\n", why));
+}
+
+static bool is_live(struct process *p, const char *name)
+{
+    json_t *all = streams_list(p), *one;
+    bool live = false;
+    size_t i;
+
+    json_array_foreach(json_object_get(all, "streams"), i, one)
+    {
+        const char *state = json_string_value(json_object_get(one, "state"));
+
+        if (strcmp(json_string_value(json_object_get(one, "name")), name) == 0)
+            live = strcmp(state, "live") == 0;
+    }
+    json_decref(all);
+    return live;
+}
+
+/* The form of the names is that of a publish. */
+static bool read_name(const char *words, char name[2 * AUTH_NAME_MAX + 2])
+{
+    size_t n = strcspn(words, " "), slash = strcspn(words, "/");
+    struct auth_target t;
+
+    if (slash >= n || strcspn(words, "?%") < n ||
+        auth_parse((const uint8_t *)words, slash, (const uint8_t *)words + slash + 1, n - slash - 1,
+                   &t) != AUTH_OK)
+        return false;
+    (void)snprintf(name, 2 * AUTH_NAME_MAX + 2, "%s/%s", t.app, t.stream);
+    return true;
+}
+
+json_t *streams_kick(struct process *p, const char *words)
+{
+    static const struct conf_key time = { .path = "--ban",
+                                          .type = CONF_TIME,
+                                          .size = sizeof(uint64_t),
+                                          .max = 366 * 24 * 3600 * SEC_US };
+    const char *ban = strchr(words, ' ');
+    struct home *h = live_home(p);
+    char name[2 * AUTH_NAME_MAX + 2], why[CONF_WHY];
+    uint64_t for_us = 0;
+    struct conf_mem none = { NULL };
+
+    if (!read_name(words, name))
+        return no("this is not the name of a stream: APP/STREAM");
+    if (ban != NULL && conf_value_parse(&time, ban + 1, &for_us, &none, why) != ST_OK)
+        return no(why);
+    if (h == NULL)
+        return no("this process is no home of streams");
+    if (ban == NULL) {
+        if (!is_live(p, name))
+            return no("nobody publishes this stream here");
+        home_kick(h, name, DOOR_KICKED, false);
+    } else if (home_ban(h, name, clock_mono_us() + for_us) != ST_OK) {
+        return no("too many streams are refused already");
+    }
+    log_note(observe_log(p), LOG_CTX_TEXT(NULL, "stream", name), "daemon",
+             ban == NULL  ? "kicked"
+             : for_us > 0 ? "kicked and banned"
+                          : "banned no longer");
+    return json_pack("{s:b, s:s, s:I}", "ok", 1, "stream", name, "banned_s",
+                     (json_int_t)(for_us / SEC_US));
 }
 
 /* ---- the part ---- */

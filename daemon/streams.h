@@ -1,9 +1,9 @@
-/* daemon/streams.h - what is on the air: `freshet streams`, /api/v1/streams, /api/v1/status
+/* daemon/streams.h - what is on the air: `freshet streams`, `freshet kick`, /api/v1/streams and status
  *
  * Purpose   every loop is asked by letter for its sessions (origin/home.h) and for what is watched
  *           through it (edge/viewers.h); the answers are one list, by name. A stream that is only
- *           watched here has the state "elsewhere". The part asks every two seconds for the admin pages, which cannot wait;
- *           the command asks anew.
+ *           watched here has the state "elsewhere". The part asks every two seconds for the admin
+ *           pages, which cannot wait; the command asks anew.
  * Units     as the names in the JSON say.
  * Owner     lists are new references; a page is its request's.
  * Thread    streams_list: the main thread, which waits at most half a second. streams_page: any.
@@ -23,6 +23,8 @@ extern const struct part streams_part;
 
 /* {"ok", "node", "whole", "at_us", "streams": [...], "refused": [...]} */
 json_t *streams_list(struct process *p);
+/* `freshet kick`; words: "APP/STREAM", or "APP/STREAM TIME" for a ban. */
+json_t *streams_kick(struct process *p, const char *words);
 
 /* The same as text, at most some seconds old; NULL: no memory, or too early. */
 struct blob *streams_page(const struct process *p);

@@ -612,6 +612,10 @@ static void look_around(struct sub *s)
     uint64_t now_us = loop_now(loop_of(s));
 
     if (now_us - s->heard_us >= SILENCE_US) {
+        /* the line is dead, for fills too: they are not to find that out by their own deadlines */
+        up_h2_doubt(s->main.peer->subs, SILENCE_US);
+        if (s->main.peer->h2 != NULL)
+            up_h2_doubt(s->main.peer->h2, SILENCE_US);
         lose(s, "silence");
         return;
     }

@@ -405,7 +405,7 @@ static void connect_failed(struct conn *c, enum up_end why)
  * the upstream does not accept our certificate. */
 static void lose(struct conn *c)
 {
-    if (!c->useful || c->doomed)
+    if (!c->useful)
         back_off(c->pool);
     close_conn(c);
 }
@@ -648,6 +648,23 @@ static bool is_dead(const struct conn *c, const struct stream *s)
            loop_now(c->pool->loop) >= s->sent_us + limits(c->pool)->response_timeout_us;
 }
 
+static void doom(struct conn *c)
+{
+    if (c->doomed)
+        return;
+    c->doomed = true;
+    timer_set(c->pool->loop, &c->timer, loop_now(c->pool->loop));
+}
+
+void up_h2_doubt(struct up_h2 *p, uint64_t silent_us)
+{
+    struct conn *c = p->conns;
+
+    OBJ_CHECK(p, POOL_MAGIC);
+    if (c != NULL && c->state == CONN_OPEN && loop_now(p->loop) - c->heard_us >= silent_us)
+        doom(c);
+}
+
 void up_h2_cancel(struct up_exchange *x)
 {
     struct stream *s = x->on;
@@ -660,8 +677,6 @@ void up_h2_cancel(struct up_exchange *x)
     }
     (void)take_exchange(s);
     reset(s, H2_RESET_CANCELLED);
-    if (is_dead(s->conn, s) && !s->conn->doomed) {
-        s->conn->doomed = true;
-        timer_set(s->conn->pool->loop, &s->conn->timer, loop_now(s->conn->pool->loop));
-    }
+    if (is_dead(s->conn, s))
+        doom(s->conn);
 }

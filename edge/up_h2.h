@@ -27,5 +27,8 @@ void up_h2_free(struct up_h2 **pp); /* no exchange is under way; closes what is 
 
 MUST_USE enum st up_h2_start(struct up_h2 *p, struct up_exchange *x);
 void up_h2_cancel(struct up_exchange *x); /* no-op when it is not under way */
+/* Somebody who should have heard has not: a connection on which nothing has come for so long is
+ * closed soon, not from inside this call, and what is under way on it is lost. */
+void up_h2_doubt(struct up_h2 *p, uint64_t silent_us);
 
 #endif

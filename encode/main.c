@@ -22,6 +22,7 @@
 #include "core/hand.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "encode/sandbox.h"
 #include "encode/worker.h"
 
 enum { FAILED = 1, USAGE = 2, LISTEN_FD = 3 };
@@ -167,7 +168,9 @@ static bool give_up_rights(const struct options *o)
         return false;
     if (!limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, FILES_MAX))
         return false;
-    return SANITIZED || limit(RLIMIT_AS, mapped_bytes() + (need << 20));
+    if (SANITIZED)
+        return true;
+    return limit(RLIMIT_AS, mapped_bytes() + (need << 20)) && sandbox_files() == ST_OK;
 }
 
 static void on_signal(evutil_socket_t fd, short what, void *arg)
@@ -229,6 +232,11 @@ static enum st run(const struct options *o, struct log_sink *sink)
     if (st == ST_OK) {
         loop.log = log;
         st = pool_start(&pool, o->threads);
+    }
+    if (st == ST_OK && !SANITIZED && sandbox_calls() != ST_OK) {
+        log_error(log, LOG_CTX_TEXT(NULL, "error", strerror(errno)), "encode", "no sandbox");
+        pool_stop(&pool);
+        st = ST_EIO;
     }
     if (st == ST_OK) {
         st = serve(&loop, &pool, o, hands, signals);

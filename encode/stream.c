@@ -177,7 +177,7 @@ static enum st take_config(struct enc_stream *s, const struct flv_media *m, bool
         return refuse(s, st,
                       video ? "the H.264 configuration cannot be used: at most 8192x4320"
                             : "the AAC configuration cannot be used: choose AAC-LC or HE-AAC");
-    timeline_config(s->tl, init, s->ms);
+    timeline_config(s->tl, init);
     if (video) {
         init_unref(&s->video);
         s->video = init_ref(init);

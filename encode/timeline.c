@@ -531,14 +531,12 @@ enum st timeline_audio(struct timeline *tl, const struct tl_frame *f)
 
 /* --- the rest --- */
 
-void timeline_config(struct timeline *tl, struct init *init, int64_t ms)
+void timeline_config(struct timeline *tl, struct init *init)
 {
     enum tl_rep rep = init->video ? TL_VIDEO : TL_AUDIO;
     struct track *tr = &tl->track[rep];
 
     OBJ_CHECK(tl, TIMELINE_MAGIC);
-    if (rep == TL_AUDIO && tr->latest == NULL)
-        tr->last_ms = ms; /* present until it fails to come */
     if (tl_same_init(tr->latest, init))
         return;
     init_unref(&tr->latest);
@@ -593,6 +591,7 @@ struct timeline *timeline_new(const struct timeline_conf *conf, const struct tim
     for (int i = 0; i < TL_REPS; i++) {
         tl->track[i].rep = (enum tl_rep)i;
         tl->track[i].trusted = true;
+        tl->track[i].last_ms = TL_NONE;
         buf_init(&tl->track[i].media, TL_CHUNK_BYTES_MAX);
     }
     return tl;

@@ -127,7 +127,7 @@ void timeline_free(struct timeline **tp);
 MUST_USE enum st timeline_resume(struct timeline *tl, const json_t *states);
 
 /* A configuration has come; one like the last changes nothing. Takes a reference of its own. */
-void timeline_config(struct timeline *tl, struct init *init, int64_t ms);
+void timeline_config(struct timeline *tl, struct init *init);
 /* Wall clock of session time zero, from here on. */
 void timeline_anchor(struct timeline *tl, int64_t anchor_us);
 /* What comes, from this tag on, does not belong to what was: drop what has not been said, wait for

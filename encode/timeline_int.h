@@ -53,9 +53,9 @@ struct track {
     int64_t since_t; /* and when the first of them began */
 
     /* audio */
-    int64_t next; /* time of the next frame, in samples */
-    bool ahead;   /* the counter was: frames are dropped until it is not */
-    int64_t last_ms;
+    int64_t next;    /* time of the next frame, in samples */
+    bool ahead;      /* the counter was: frames are dropped until it is not */
+    int64_t last_ms; /* session time of the last frame; TL_NONE: none yet */
 };
 
 struct timeline {

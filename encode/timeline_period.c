@@ -123,7 +123,7 @@ bool tl_audio_present(const struct timeline *tl, int64_t ms)
 {
     const struct track *a = &tl->track[TL_AUDIO];
 
-    return a->latest != NULL && ms - a->last_ms <= TL_AUDIO_GONE_MS;
+    return a->latest != NULL && (a->last_ms == TL_NONE || ms - a->last_ms <= TL_AUDIO_GONE_MS);
 }
 
 bool tl_same_init(const struct init *a, const struct init *b)
@@ -159,6 +159,9 @@ bool tl_begin_period(struct timeline *tl, const struct tl_frame *f, bool video)
         p->init[TL_VIDEO] = init_ref(tl->track[TL_VIDEO].latest);
     if (!video || tl_audio_present(tl, f->ms))
         p->init[TL_AUDIO] = init_ref(tl->track[TL_AUDIO].latest);
+    if (tl->track[TL_AUDIO].last_ms ==
+        TL_NONE) /* configured, it counts as there until it fails to come */
+        tl->track[TL_AUDIO].last_ms = f->ms;
     tl->running = true;
     tl->announced = false;
     tl->hurried = false;

@@ -381,6 +381,8 @@ static void tidy_before(struct model *m)
 {
     struct model_period *p = m->n_periods > 0 ? m->period[m->n_periods - 1] : NULL;
 
+    for (unsigned i = 0; p != NULL && i < p->n_reps; i++)
+        p->rep[i].between = false;
     if (p != NULL && model_period_empty(p))
         period_free(&m->period[--m->n_periods]);
     if (m->n_periods < 2)
@@ -556,6 +558,7 @@ enum st model_open(struct model *m, const char *rep, uint64_t n, int64_t t, int6
     r->next = n + 1;
     r->reached = t;
     r->promise = d;
+    r->between = false;
     r->n_parts = 0;
     track->used = true;
     track->last = n;
@@ -662,6 +665,7 @@ enum st model_close(struct model *m, const char *rep, uint64_t n, int64_t d)
     if (s->t + d < r->reached)
         return ST_EPROTO;
     close_segment(m, r, s, d);
+    r->between = !r->stopped;
     return ST_OK;
 }
 
@@ -676,6 +680,7 @@ void model_cut(struct model *m)
 
         if (s != NULL)
             close_segment(m, &p->rep[i], s, p->rep[i].reached - s->t);
+        p->rep[i].between = false;
     }
 }
 

@@ -98,6 +98,7 @@ struct model_rep {
     bool video;
     bool inited;
     bool stopped; /* nothing opens any more in this Period */
+    bool between; /* the last segment was closed in good order, and the next is to follow at once */
     unsigned track;
     int64_t pto;     /* presentationTimeOffset: the Period's start */
     uint64_t number; /* of the first segment */
@@ -109,7 +110,7 @@ struct model_rep {
     char hash[MODEL_HASH_LEN + 1];
 
     int64_t reached;   /* open: the end of its last chunk */
-    int64_t promise;   /* open: the largest duration that was promised */
+    int64_t promise;   /* of the last segment: the largest duration that was promised */
     uint32_t n_parts;  /* open: of this segment */
     uint32_t peak_bps; /* over closed segments; 0: none yet */
     int64_t longest;   /* closed segment */

@@ -38,13 +38,18 @@ struct pen {
 
 /* --- what is shown --- */
 
-/* How long before its end a promised segment can be asked for; 0: it can not. */
+/* How long before its end a segment of that duration can be asked for; 0: it can not. */
+static int64_t ahead_us(const struct pen *w, const struct model_rep *r, int64_t d)
+{
+    int64_t us = model_us(r, d) - w->m->conf.chunk_us - SLACK_US;
+
+    return d > 0 && us > 0 ? us : 0;
+}
+
 static int64_t early_us(const struct pen *w, const struct model_rep *r,
                         const struct model_segment *s)
 {
-    int64_t us = model_us(r, s->d) - w->m->conf.chunk_us - SLACK_US;
-
-    return s->open && s->d > 0 && us > 0 ? us : 0;
+    return s->open ? ahead_us(w, r, s->d) : 0;
 }
 
 /* The last segment is in progress and not to be listed. */
@@ -223,10 +228,20 @@ static void put_timeline(struct buf *b, const struct model_rep *r, struct span v
     buf_puts(b, "</SegmentTimeline>");
 }
 
+/* availabilityTimeOffset; 0: none. It stays between two segments, which is a chunk's time: Shaka
+ * Player works with the one that it sees first, and would stay behind by it for good. */
+static int64_t offset_us(const struct pen *w, const struct model_rep *r,
+                         const struct model_segment *last)
+{
+    if (!w->live || last->open || !r->between || !last->promised || w->whole)
+        return early_us(w, r, last);
+    return ahead_us(w, r, r->promise);
+}
+
 static void put_template(const struct pen *w, const struct model_rep *r, struct span v, int64_t pto)
 {
     const struct model_segment *last = model_segment(r, v.first + v.n - 1);
-    int64_t early = early_us(w, r, last);
+    int64_t early = offset_us(w, r, last);
     struct buf *b = w->b;
 
     buf_printf(b, "<SegmentTemplate timescale=\"%" PRIu32 "\"", r->init.timescale);

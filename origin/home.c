@@ -477,11 +477,12 @@ struct home *home_new(const struct home_cfg *cfg, struct loop *const *loops, uns
         return NULL;
     h->load = calloc(cfg->n_workers + 1, sizeof *h->load);
     h->bans = ban_list_new();
-    if (h->load == NULL || h->bans == NULL) {
+    h->cfg = *cfg;
+    h->cfg.state_dir = h->state_dir = strdup(cfg->state_dir);
+    if (h->load == NULL || h->bans == NULL || h->state_dir == NULL) {
         home_free(&h);
         return NULL;
     }
-    h->cfg = *cfg;
     h->loops = loops;
     h->n_loops = n_loops;
     if ((h->hub = hub_new(loops, n_loops)) == NULL)
@@ -498,6 +499,7 @@ void home_free(struct home **hp)
         return;
     hub_free(&h->hub);
     ban_list_free(&h->bans);
+    free(h->state_dir);
     free(h->load);
     free(h);
 }

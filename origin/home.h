@@ -13,7 +13,8 @@
  *           than what is here is refused (FENCED): it belongs to somebody who has been replaced.
  * Thread    door_*: the publisher's loop. home_loop_*: the loop's own.
  * Errors    door_open: ENOMEM. Everything else that goes wrong is told through ops->closed().
- * Tests     tests/e2e/test_live.py
+ * Tests     tests/unit/test_home.c, tests/unit/test_home_session.c, tests/e2e/test_home.py,
+ *           tests/e2e/test_live.py
  */
 #ifndef ORIGIN_HOME_H
 #define ORIGIN_HOME_H

@@ -24,6 +24,7 @@
 struct home {
     struct home_cfg cfg;
     struct hub *hub;
+    char *state_dir; /* the configuration's own may go with a reload */
     struct loop *const *loops;
     unsigned n_loops;
     atomic_size_t sessions;
@@ -139,7 +140,6 @@ struct session {
     struct mail render_mail;
     bool render_posted;
     struct buf doc; /* the manifest in force */
-    uint64_t ignored_records;
 };
 
 /* session.c */

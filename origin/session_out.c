@@ -12,6 +12,7 @@
 #include "core/conf.h"
 #include "core/jscan.h"
 #include "core/log.h"
+#include "core/metric.h"
 #include "edge/gobj.h"
 #include "manifests/mpd.h"
 #include "origin/home_int.h"
@@ -467,9 +468,9 @@ void session_cut(struct session *s)
     if (p == NULL)
         return;
     for (unsigned i = 0; i < p->n_reps; i++)
-        if (close_segment(s, p->rep[i].name) == ST_OK)
-            render_soon(s);
+        (void)close_segment(s, p->rep[i].name); /* if one is open */
     model_cut(s->model);
+    render_soon(s); /* also when none was: now no other is expected at once */
 }
 
 static void on_health(struct session *s, const json_t *j)
@@ -536,7 +537,7 @@ void session_on_record(struct exchange *x, const struct record_event *ev)
     buf_recycle(&s->bytes);
     if (st == ST_OK)
         return;
-    s->ignored_records++;
+    metric_add(&loop_of(s)->metrics->encoder_records_ignored, 1);
     if (st != ST_ENOENT) /* a number that is closed already: the worker could not know */
         log_warn(loop_of(s)->log,
                  LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "record",

@@ -382,6 +382,21 @@ def test_it_gives_up_what_it_does_not_need(worker, short_dir):
         assert not re.search(r"Max address space\s+unlimited", limits)
 
 
+def sanitized():
+    binary = pathlib.Path(ENCODE).read_bytes()
+    return b"__asan_init" in binary or b"__tsan_init" in binary
+
+
+@pytest.mark.skipif(sanitized(), reason="a sanitizer needs more than the sandbox allows")
+def test_all_its_threads_are_in_the_sandbox(worker, short_dir):
+    body = b"".join(flv.broadcast(flv.tags(flv.make(short_dir / "1.flv", seconds=5)), ANCHOR_US))
+    assert sorted(check(encode(worker, body), short_dir)[0]) == [(0, "a0"), (0, "v0")]
+    tasks = list(pathlib.Path(f"/proc/{worker.proc.pid}/task").iterdir())
+    assert len(tasks) >= 3
+    for task in tasks:
+        assert re.search(r"^Seccomp:\s2$", (task / "status").read_text(), re.M), task
+
+
 def test_it_dies_with_its_parent(short_dir):
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(short_dir / "s"))

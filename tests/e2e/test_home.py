@@ -1,5 +1,6 @@
 """What a home remembers of its broadcasts: when it is killed, when a key expires."""
 
+import json
 import os
 import secrets
 import signal
@@ -168,3 +169,40 @@ def test_a_stream_that_encoders_crash_on_is_quarantined(launch, short_dir, publi
     assert metric(b.freshet, "freshet_encoder_restarts_total", reason="crash") >= 5
     publish(b.into("good"))
     wait_mpd(b.mpd("good"), lambda m: number_of(m) >= 1)
+
+
+def test_kick_closes_a_publisher_and_ban_refuses_the_stream(launch, short_dir, publish):  # noqa: F811
+    b = Box(launch, short_dir)
+    f = b.freshet
+    for args, said in (
+        (("live",), "not the name of a stream"),
+        (("live/../x",), "not the name of a stream"),
+        (("live/show",), "nobody publishes this stream here"),
+        (("live/show", "--ban", "soon"), "a time is written with its unit"),
+    ):
+        done = f.cli("kick", *args)
+        assert done.returncode == 1 and said in done.stderr, (args, done.stderr)
+    first = publish(b.into("show"))
+    before = wait_mpd(b.mpd("show"), lambda m: number_of(m) >= 1)
+    done = f.cli("kick", "live/show")
+    assert done.returncode == 0 and "may come back" in done.stdout
+    status, said = first.wait()
+    assert status != 0 and "the operator has closed this publication" in said
+    again = publish(b.into("show"))
+    m = wait_mpd(b.mpd("show"), lambda m: "p1" in m.periods)
+    assert session_of(m) == session_of(before), "the broadcast has waited for it"
+
+    done = f.cli("kick", "live/show", "--ban", "10m", "--json")
+    assert json.loads(done.stdout) == {"ok": True, "stream": "live/show", "banned_s": 600}
+    status, said = again.wait()
+    assert status != 0 and "the operator refuses this stream" in said
+    assert wait_mpd(b.mpd("show"), lambda m: m.type == "static"), "and the broadcast is over"
+    status, said = publish(b.into("show")).wait()
+    assert status != 0 and "the operator refuses this stream" in said
+    (told,) = f.ask("streams")["refused"]
+    assert (told["name"], told["why"]) == ("live/show", "banned") and 500 < told["left_s"] <= 600
+    assert metric(f, "freshet_ingest_closes_total", reason="kicked", fault="operator") == 3
+    assert "refused no longer" in f.cli("kick", "live/show", "--ban", "0s").stdout
+    publish(b.into("show"))
+    m = wait_mpd(b.mpd("show"), lambda m: m.type == "dynamic" and number_of(m) >= 1)
+    assert session_of(m) != session_of(before)

@@ -55,7 +55,7 @@ class Dc:
         ).wait_ready()
         (self.http,) = self.freshet.urls("edge.listen")
         (tier,) = self.freshet.urls("origin.listen")
-        self.cable = Cable(urlsplit(tier).port)
+        self.cable = Cable("127.0.0.1", urlsplit(tier).port)
         self.url = f"{scheme}://127.0.0.1:{self.cable.port}"
 
     def mpd(self, name):
@@ -113,7 +113,7 @@ def tiers(launch, short_dir):
 
     yield go
     for dc in started:
-        dc.cable.end()
+        dc.cable.stop()
 
 
 @pytest.fixture

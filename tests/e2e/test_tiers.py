@@ -4,19 +4,17 @@ import hashlib
 import pathlib
 import signal
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import PATIENCE, QUIET, ROOT, get, metric, wait_for
+from cable import Cable
+from conftest import PATIENCE, QUIET, get, metric, wait_for
 from live import FFMPEG, Mpd, Publisher, check_media, wait_mpd
 from wire import H2, Ended, Wire
 
-sys.path.insert(0, str(ROOT / "tests/players"))
-from cable import Cable  # noqa: E402
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
@@ -344,3 +342,39 @@ def test_only_machines_with_our_certificate_get_in(launch, short_dir, publishers
     assert ask("--cert", short_dir / "other.pem", "--key", short_dir / "other.key").returncode != 0
     ours = ask("--cert", short_dir / "tier.pem", "--key", short_dir / "tier.key")
     assert ours.returncode == 0 and ours.stdout == "200"
+
+
+def test_a_reload_changes_whom_we_let_in_and_disturbs_nobody(launch, short_dir, publishers):
+    ours, theirs = short_dir / "ours", short_dir / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    tls, other = make_tier(ours), make_tier(theirs)
+    dc = Dc(launch, short_dir, listen="https://127.0.0.1:0", more=tls)
+    pop = Pop(launch, dc.tier, more=tls)
+    publishers.add(dc.publish("show"))
+    wait_mpd(pop.mpd("show"), lambda m: m.latest() > 1)
+    assert pop.followed() == 1
+    dc.freshet.write(dc.text.replace(tls, other))
+    assert dc.freshet.cli("reload").returncode == 0
+    stranger = Pop(launch, dc.tier, "stranger", more=tls)
+    friend = Pop(launch, dc.tier, "friend", more=other)
+    wait_mpd(friend.mpd("show"), lambda m: m.latest() > 1)
+    assert get(stranger.mpd("show"))[0] == 503
+    assert (pop.followed(), friend.followed(), stranger.followed()) == (1, 1, 0)
+    latest = Mpd("", get(pop.mpd("show"))[2].decode()).latest()
+    wait_mpd(pop.mpd("show"), lambda m: m.latest() > latest)
+    assert pop.metric("push_resync_total", kind="full") == 0
+
+
+def test_a_slow_pop_delays_no_other(launch, short_dir, publishers):
+    dc = Dc(launch, short_dir)
+    pop = Pop(launch, dc.tier)
+    publishers.add(dc.publish("show"))
+    wait_mpd(pop.mpd("show"), lambda m: m.latest() > 1)
+    with H2(dc.tier, window=0, conn_window=False) as slow:
+        slow.open("/_sub/live/show")
+        wait_for(lambda: metric(dc.freshet, "freshet_push_subscribers") == 2)
+        latest = Mpd("", get(pop.mpd("show"))[2].decode()).latest()
+        wait_mpd(pop.mpd("show"), lambda m: m.latest() >= latest + 2)
+    wait_for(lambda: metric(dc.freshet, "freshet_push_subscribers") == 1)
+    assert pop.followed() == 1

@@ -7,6 +7,8 @@
  * --seconds, and prints one JSON object: {cards, tables, words, requests, errors, longest_ms, first}.
  * `first` is what it saw before those seconds; `errors` are exceptions, complaints in the console (a
  * violated policy among them) and failed requests; longest_ms is the longest the page was busy at once.
+ * With --playing SECONDS it is a player's page, and what is waited for is that its video has played so
+ * long; of the rest only {words, requests, errors} are told.
  * --type TEXT is typed into #filter first; --screenshot FILE is made at the end. Exit status 0, or 1
  * when what was waited for did not come.
  */
@@ -20,6 +22,7 @@ const opt = parseArgs({
     seconds: { type: "string", default: "0" },
     timeout: { type: "string", default: "30" },
     type: { type: "string" },
+    playing: { type: "string" },
     screenshot: { type: "string" },
     width: { type: "string", default: "1400" },
     height: { type: "string", default: "900" },
@@ -60,13 +63,22 @@ async function open(browser) {
   page.on("console", (m) => m.type() === "error" && errors.push(m.text()));
   await page.addInitScript(busy);
   await page.goto(opt.url);
+  const timeout = { timeout: Number(opt.timeout) * 1000 };
+  if (opt.playing !== undefined) {
+    const played = (seconds) => document.querySelector("video").played.length > 0 &&
+      document.querySelector("video").played.end(0) - document.querySelector("video").played.start(0) >= seconds;
+    const there = await page.waitForFunction(played, Number(opt.playing), timeout).then(() => true, () => false);
+    const words = await page.textContent("#words");
+    process.stdout.write(JSON.stringify({ words, requests: [...requests], errors }) + "\n");
+    return there ? 0 : 1;
+  }
   const there = await page
     .waitForFunction(
       (rows) =>
         document.getElementById("words").textContent.startsWith("At ") &&
         document.getElementById("streams").rows.length >= rows,
       Number(opt.rows),
-      { timeout: Number(opt.timeout) * 1000 },
+      timeout,
     )
     .then(() => true, () => false);
   if (opt.type !== undefined) await page.fill("#filter", opt.type);

@@ -90,11 +90,12 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
 {
     struct script *w = h2_ctx(h2);
     struct said *s = stream;
-    struct h2_nv nv = { .name = ":status", .value = w->status, .name_len = 7, .value_len = 3 };
+    struct h2_nv nv[] = { { .name = ":status", .value = w->status, .name_len = 7, .value_len = 3 },
+                          H2_NV("name", "value") };
     bool ok = strcmp(w->status, "200") == 0;
 
     (void)last;
-    assert_int_equal(h2_respond(h2, id, &nv, 1, ok ? &s->body : NULL), ST_OK);
+    assert_int_equal(h2_respond(h2, id, nv, 2, ok ? &s->body : NULL), ST_OK);
 }
 
 static void on_data(struct h2 *h2, void *stream, int32_t id, const uint8_t *p, size_t n)
@@ -243,8 +244,10 @@ struct client {
     size_t bytes;
     enum exchange_end why;
     bool up, up_end; /* a byte, or the end, is to go up */
-    int pause_at;    /* pauses inside this record */
-    int cancel_at;   /* goes away inside this record */
+    int fields, leaving;
+    bool head;
+    int pause_at;  /* pauses inside this record */
+    int cancel_at; /* goes away inside this record */
 };
 
 static struct client *client_of(struct h2_body *b) { return CONTAINER_OF(b, struct client, body); }
@@ -291,7 +294,35 @@ static void on_ended(struct exchange *x, enum exchange_end why)
     c->why = why;
 }
 
+static void on_field(struct exchange *x, const char *name, size_t name_len, const char *value,
+                     size_t value_len)
+{
+    struct client *c = CONTAINER_OF(x, struct client, x);
+
+    assert_false(c->head);
+    c->fields++;
+    assert_int_equal(name_len, 4);
+    assert_memory_equal(name, "name", 4);
+    assert_int_equal(value_len, 5);
+    assert_memory_equal(value, "value", 5);
+}
+
+static void on_answer(struct exchange *x)
+{
+    struct client *c = CONTAINER_OF(x, struct client, x);
+
+    assert_int_equal(x->status, 200);
+    c->head = true;
+}
+
+static void on_leaving(struct exchange *x) { CONTAINER_OF(x, struct client, x)->leaving++; }
+
 static const struct exchange_ops client_ops = { .record = on_record, .ended = on_ended };
+static const struct exchange_ops curious_ops = { .record = on_record,
+                                                 .ended = on_ended,
+                                                 .header = on_field,
+                                                 .head = on_answer,
+                                                 .leaving = on_leaving };
 
 static void start(struct script *w, struct client *c, const char *name)
 {
@@ -524,6 +555,99 @@ static void a_cancel_on_a_lost_connection_does_not_reach_the_new_one(void **stat
     exchange_cancel(&young.x);
 }
 
+static void an_owner_may_read_the_head_of_the_answer(void **state)
+{
+    struct script *w = *state;
+    struct client c = { .ends = 0 };
+
+    start(w, &c, "live/show");
+    c.x.ops = &curious_ops;
+    steps(w);
+    assert_true(c.head);
+    assert_int_equal(c.fields, 1);
+    exchange_cancel(&c.x);
+}
+
+static void a_connection_that_is_wound_up_keeps_what_it_has_and_gets_nothing_new(void **state)
+{
+    struct script *w = *state;
+    struct client old = { .ends = 0 }, young = { .ends = 0 };
+
+    start(w, &old, "live/old");
+    old.x.ops = &curious_ops;
+    steps(w);
+    h2_shutdown(w->h2[0]);
+    steps(w);
+    assert_int_equal(old.leaving, 1);
+    assert_int_equal(old.ends, 0);
+    start(w, &young, "live/young");
+    steps(w);
+    assert_int_equal(w->conns, 2);
+    say_health(&w->said[0], 9);
+    say_health(&w->said[1], 9);
+    steps(w);
+    assert_int_equal(old.records, 1);
+    assert_int_equal(young.records, 1);
+    finish(&w->said[0]);
+    old.up_end = true;
+    exchange_more(&old.x);
+    steps(w);
+    assert_int_equal(old.why, EXCHANGE_DONE);
+    assert_int_equal(old.leaving, 1);
+    exchange_cancel(&young.x);
+}
+
+static void a_connection_that_was_given_up_gets_nothing_new(void **state)
+{
+    struct script *w = *state;
+    struct client a = { .ends = 0 }, b = { .ends = 0 }, c = { .ends = 0 };
+
+    start(w, &a, "live/a");
+    start(w, &b, "live/b");
+    steps(w);
+    exchange_give_up(&a.x);
+    start(w, &c, "live/c");
+    steps(w);
+    assert_int_equal(w->conns, 2);
+    assert_true(w->said[0].closed);
+    assert_false(w->said[1].closed);
+    say_health(&w->said[1], 9); /* who was on it stays */
+    say_health(&w->said[2], 9);
+    steps(w);
+    assert_int_equal(a.records, 0);
+    assert_int_equal(b.records, 1);
+    assert_int_equal(c.records, 1);
+    exchange_cancel(&b.x);
+    exchange_cancel(&c.x);
+    steps(w);
+    assert_int_equal(a.ends + b.ends + c.ends, 0);
+}
+
+static void a_peer_has_several_addresses(void **state)
+{
+    struct script *w = *state;
+    struct addr_sock two[2] = { w->addr, w->addr };
+    struct exchange_peer peer = { .addr = two, .n_addrs = 2, .authority = "x", .prefix = "/" };
+    struct exchange_link *link;
+    struct client c = { .ends = 0 };
+
+    /* nobody listens at the first one */
+    ((struct sockaddr_un *)&two[0].sa)->sun_path[5] = '!';
+    link = exchange_link_new(&w->l, &peer);
+    c.x.ops = &client_ops;
+    c.body = (struct h2_body){ .avail = up_avail, .take = up_take };
+    c.x.body = &c.body;
+    assert_int_equal(exchange_start(&c.x, link, "live/show", NULL, 0), ST_EIO);
+    assert_string_not_equal(exchange_link_why(link), "");
+    assert_int_equal(exchange_start(&c.x, link, "live/show", NULL, 0), ST_OK);
+    steps(w);
+    assert_string_equal(exchange_link_why(link), "");
+    assert_string_equal(w->said[0].path, "/live/show");
+    exchange_link_free(&link);
+    assert_int_equal(c.ends, 1);
+    assert_int_equal(c.why, EXCHANGE_LOST);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -538,6 +662,10 @@ int main(void)
         TEST(a_record_may_cancel_its_own_exchange),
         TEST(a_dead_worker_takes_only_its_own_exchanges_along),
         TEST(a_cancel_on_a_lost_connection_does_not_reach_the_new_one),
+        TEST(an_owner_may_read_the_head_of_the_answer),
+        TEST(a_connection_that_is_wound_up_keeps_what_it_has_and_gets_nothing_new),
+        TEST(a_connection_that_was_given_up_gets_nothing_new),
+        TEST(a_peer_has_several_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

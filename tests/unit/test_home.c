@@ -1,6 +1,8 @@
 /* Claims on a stream: tickets from another home, epochs, what is told to who brings the tags. */
 #include "home_world.h"
 
+#include <sys/stat.h>
+
 static const char conf[] = "apps: {live: {publish: open}}\n";
 
 static const struct ticket from_elsewhere = {
@@ -252,6 +254,7 @@ static void after_the_reconnect_window_it_is_over(void **state)
 /* The test's time runs faster than a disk. */
 static void frames_and_disk(struct world *w, struct pub *p, int seconds)
 {
+    until(w, w->said[0] != NULL); /* the exchange begins when the first record is there */
     for (int i = 0; i < seconds; i++) {
         pub_frames(w, p, 34);
         say(w->said[0], RECORD_HEALTH, 0, "{\"speed\":1}");
@@ -270,7 +273,7 @@ static void the_record_is_kept_fresh_while_somebody_publishes(void **state)
     pub_open(w, &p, "live/show", NULL);
     (void)snprintf(path, sizeof path, "%s/streams/live/show.json", w->state_dir);
     pub_frames(w, &p, 2);
-    until(w, stat(path, &st) == 0 && w->said[0] != NULL);
+    until(w, stat(path, &st) == 0 && w->saids == 1);
     frames_and_disk(w, &p, 18);
     until(w, stat(path, &st) == 0 && st.st_mtime >= world_wall_us / (int64_t)SEC_US - 6);
     assert_int_equal(unlink(path), 0); /* an operator who tidies up */

@@ -140,6 +140,7 @@ static void a_live_document_says_what_players_need(void **state)
         "<Resync type=\"0\" dT=\"18000\"/>",
         "<Resync type=\"0\" dT=\"9600\"/>",
         "<SegmentTemplate timescale=\"90000\" presentationTimeOffset=\"180000\""
+        " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""
         " startNumber=\"3\" initialization=\"$RepresentationID$/init-0a1b2c3d.mp4\""
         " media=\"$RepresentationID$/$Number$.m4s\">",
         "<S t=\"180000\" d=\"90000\"/>",
@@ -216,6 +217,7 @@ static void a_segment_in_progress_is_listed_while_it_is_promised(void **state)
 
     (void)state;
     second(m, 3, 2);
+    model_cut(m); /* the publisher has fallen silent */
     assert_int_equal(said(m, "availabilityTime"), 0);
     assert_int_equal(model_open(m, "v0", 4, 3 * V, V), ST_OK);
     assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""),
@@ -236,6 +238,37 @@ static void a_segment_in_progress_is_listed_while_it_is_promised(void **state)
     assert_int_equal(model_open(m, "a0", 4, 3 * A, A / 4), ST_OK);
     assert_int_equal(said(m, "availabilityTime"), 0);
     assert_int_equal(said(m, "<S t=\"96000\" d=\"48000\"/></SegmentTimeline>"), 1);
+    model_free(&m);
+}
+
+static void between_two_segments_nothing_changes(void **state)
+{
+    struct model *m = begun();
+
+    (void)state;
+    assert_int_equal(model_open(m, "v0", 3, 2 * V, V), ST_OK);
+    assert_int_equal(model_open(m, "a0", 3, 2 * A, A), ST_OK);
+    assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""),
+                     2);
+    assert_int_equal(model_chunk(m, "v0", 3, 2 * V, V - 3000, true, 5), ST_OK);
+    assert_int_equal(model_chunk(m, "a0", 3, 2 * A, A, true, 5), ST_OK);
+    assert_int_equal(model_close(m, "v0", 3, V - 3000), ST_OK); /* a little shorter than promised */
+    assert_int_equal(model_close(m, "a0", 3, A), ST_OK);
+    assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""),
+                     2);
+    assert_int_equal(model_open(m, "v0", 4, 3 * V, 0), ST_OK); /* not promised: so is the sound */
+    assert_int_equal(said(m, "availabilityTime"), 0);
+    assert_int_equal(model_chunk(m, "v0", 4, 3 * V, V, true, 5), ST_OK);
+    assert_int_equal(model_close(m, "v0", 4, V), ST_OK);
+    assert_int_equal(said(m, "availabilityTimeComplete"), 1);
+    model_cut(m);
+    assert_int_equal(said(m, "availabilityTime"), 0);
+    whole(m, "v0", 5, 4 * V, V, 1);
+    assert_int_equal(said(m, "availabilityTimeComplete"), 1);
+    begin(m, 1, 5000000, 70); /* nothing follows in the Period before */
+    assert_int_equal(said(m, "availabilityTime"), 0);
+    model_end(m);
+    assert_int_equal(said(m, "availabilityTime"), 0);
     model_free(&m);
 }
 
@@ -302,7 +335,9 @@ static void a_reconnect_is_a_period_of_its_own(void **state)
     assert_int_equal(said(m, "<Period "), 2);
     assert_int_equal(said(m, "<Period id=\"p1\" start=\"PT5.123S\">"), 1);
     assert_int_equal(said(m, "<BaseURL>0mf3k2a9zq71x/</BaseURL>"), 2);
-    assert_int_equal(said(m, " presentationTimeOffset=\"461070\" startNumber=\"70\""), 1);
+    assert_int_equal(said(m, " presentationTimeOffset=\"461070\" availabilityTimeOffset=\"0.75\""
+                             " availabilityTimeComplete=\"false\" startNumber=\"70\""),
+                     1);
     assert_int_equal(said(m, "urn:mpeg:dash:period-connectivity:2015\" value=\"p0\"/>"), 2);
     /* other bytes at the front: only the audio goes on with its decoder */
     assert_int_equal(model_period(m, 7, 9000000, reps, 2), ST_OK);
@@ -613,6 +648,7 @@ int main(void)
         cmocka_unit_test(a_live_document_says_what_players_need),
         cmocka_unit_test(elements_come_in_the_order_of_the_schema),
         cmocka_unit_test(a_segment_in_progress_is_listed_while_it_is_promised),
+        cmocka_unit_test(between_two_segments_nothing_changes),
         cmocka_unit_test(sound_waits_for_pictures_in_progress),
         cmocka_unit_test(equal_segments_are_one_run_and_gaps_have_a_time),
         cmocka_unit_test(a_reconnect_is_a_period_of_its_own),

@@ -621,6 +621,64 @@ static void a_document_without_memory_leaves_the_old_one(void **state)
     assert_doc("manifest.mpd", "old");
 }
 
+/* --- what an upstream tells --- */
+
+static void a_window_is_known_although_nobody_announced_it(void **state)
+{
+    (void)state;
+    start_session(S1, STREAM_SUBSCRIBED);
+    assert_int_equal(stream_window(home, st, "v0", 5, 7), ST_OK);
+    assert_int_equal(where(S1, "v0", 4), STREAM_BEHIND);
+    assert_int_equal(where(S1, "v0", 5), STREAM_WINDOW);
+    assert_int_equal(where(S1, "v0", 8), STREAM_NEXT);
+    assert_int_equal(state_of_key(segment(S1, "v0", 7)), GOBJ_EXPECTED);
+    assert_int_equal(state_of_key(segment(S1, "v0", 6)), -1);
+    /* it moves on, and may reach further back than what was announced here */
+    assert_int_equal(stream_window(home, st, "v0", 6, 9), ST_OK);
+    assert_int_equal(where(S1, "v0", 5), STREAM_BEHIND);
+    assert_int_equal(where(S1, "v0", 9), STREAM_WINDOW);
+    announce("v1", 50);
+    assert_int_equal(stream_window(home, st, "v1", 40, 50), ST_OK);
+    assert_int_equal(where(S1, "v1", 40), STREAM_WINDOW);
+    assert_int_equal(stream_window(home, st, "v1", 2, 1), ST_EPROTO);
+    /* never wider than what may be walked through */
+    assert_int_equal(stream_window(home, st, "v2", 0, STREAM_NUMBER_MAX), ST_OK);
+    assert_int_equal(where(S1, "v2", STREAM_NUMBER_MAX - 1), STREAM_BEHIND);
+}
+
+static void interest_is_noted_for_the_stream_and_the_rendition(void **state)
+{
+    (void)state;
+    stream_touch(w.s, NAME, strlen(NAME), "v0", 2, 5); /* nobody there yet: no harm */
+    start_session(S1, STREAM_SUBSCRIBED);
+    announce("v0", 1);
+    announce("a0", 1);
+    assert_int_equal(stream_touched(st), 0);
+    stream_touch(w.s, NAME, strlen(NAME), NULL, 0, 10);
+    assert_int_equal(stream_touched(st), 10);
+    assert_int_equal(stream_rep_touched(st, "v0"), 0);
+    stream_touch(w.s, NAME, strlen(NAME), "v0", 2, 20);
+    assert_int_equal(stream_touched(st), 20);
+    assert_int_equal(stream_rep_touched(st, "v0"), 20);
+    assert_int_equal(stream_rep_touched(st, "a0"), 0);
+    assert_int_equal(stream_rep_touched(st, "v9"), 0);
+}
+
+static void the_manifest_of_the_last_session_is_not_fresh_for_ever(void **state)
+{
+    struct gobj *o;
+
+    (void)state;
+    start_session(S1, STREAM_SUBSCRIBED);
+    put_doc("manifest.mpd", "one");
+    start_session(S2, STREAM_SUBSCRIBED);
+    o = stream_newest(st, "manifest.mpd");
+    assert_non_null(o);
+    assert_int_equal(gobj_fresh_until(o), loop_now(home) + SEGMENT_US / 2);
+    gobj_unref(&o);
+    assert_null(stream_newest(st, "other.mpd"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -647,6 +705,9 @@ int main(void)
         T(documents_of_a_lost_stream_grow_stale_and_recover),
         T(a_pulled_document_gives_way_to_a_pushed_one),
         T(a_document_without_memory_leaves_the_old_one),
+        T(a_window_is_known_although_nobody_announced_it),
+        T(interest_is_noted_for_the_stream_and_the_rendition),
+        T(the_manifest_of_the_last_session_is_not_fresh_for_ever),
     };
 
     cmocka_set_test_filter(getenv("FRESHET_TEST")); /* NULL: all */

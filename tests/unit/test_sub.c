@@ -432,6 +432,30 @@ static void three_missed_heartbeats_are_the_end(void **state)
     close_all();
 }
 
+static void a_line_that_is_dead_is_not_used_again(void **state)
+{
+    struct upstream fills;
+    struct view *v, *seg;
+
+    (void)state;
+    open_with(1, "");
+    v = follow();
+    let_go(&v);
+    seg = want_media(SEGMENT(7));
+    fills = fills_of(&up[0]);
+    take_connection(&fills);
+    respond(&fills, newest(&fills), "200", "\"e\"", NULL, "be", false);
+    for (int i = 0; i < 5; i++)
+        pass(1 * SEC_US, 0);
+    is_closed(&w, up[0].fd);
+    is_closed(&w, fills.fd);
+    IS(seg, RESUMING); /* on a new one */
+    drop_connection(&up[0]);
+    drop_connection(&fills);
+    let_go(&seg);
+    close_all();
+}
+
 static void whoever_asks_while_it_is_lost_pulls(void **state)
 {
     struct upstream fills;
@@ -715,6 +739,7 @@ int main(void)
         cmocka_unit_test(a_lost_subscription_goes_on_where_it_was),
         cmocka_unit_test(or_is_told_everything_again),
         cmocka_unit_test(three_missed_heartbeats_are_the_end),
+        cmocka_unit_test(a_line_that_is_dead_is_not_used_again),
         cmocka_unit_test(whoever_asks_while_it_is_lost_pulls),
         cmocka_unit_test(stale_manifests_are_served_for_four_segments_then_503),
         cmocka_unit_test(a_home_that_has_forgotten_is_not_believed_at_once),

@@ -569,6 +569,25 @@ static void audio_that_comes_late_gets_a_period_of_its_own(void **state)
     check_rules(TL_AUDIO);
 }
 
+/* As a worker hears it that begins with a session which is an hour old. */
+static void audio_is_there_however_late_the_session(void **state)
+{
+    struct show s = plain;
+
+    (void)state;
+    s.from_ms = 3600000;
+    s.to_ms = s.from_ms + 10000;
+    script_clear();
+    add_config(avc_a, 0);
+    add_config(aac_a, 0);
+    add_anchor(3000);
+    add_show(&s);
+    play();
+    assert_int_equal(count_of('P', 0), 1);
+    assert_true(nth('P', 0, 0)->has[TL_AUDIO]);
+    check_rules(TL_AUDIO);
+}
+
 static void audio_that_stays_away_is_left_out(void **state)
 {
     struct show s = plain;
@@ -809,6 +828,7 @@ int main(void)
         cmocka_unit_test(a_configuration_sent_again_changes_nothing),
         cmocka_unit_test(another_configuration_opens_a_period_at_its_idr),
         cmocka_unit_test(audio_that_comes_late_gets_a_period_of_its_own),
+        cmocka_unit_test(audio_is_there_however_late_the_session),
         cmocka_unit_test(audio_that_stays_away_is_left_out),
         cmocka_unit_test(sound_alone_is_a_broadcast_too),
         cmocka_unit_test(a_jump_opens_a_period_and_a_gap_does_not),

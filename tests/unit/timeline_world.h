@@ -275,7 +275,7 @@ static inline enum st play_item(struct timeline *tl, const struct item *it)
 
     switch (it->kind) {
     case CONFIG:
-        timeline_config(tl, it->init, it->ms);
+        timeline_config(tl, it->init);
         return ST_OK;
     case ANCHOR:
         timeline_anchor(tl, it->anchor_us);

@@ -1,4 +1,4 @@
-"""The status page as a person sees it: in a real browser, on real processes."""
+"""Our own pages as a person sees them: in a real browser, on real processes."""
 
 import json
 import pathlib
@@ -13,19 +13,23 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 from bare_rtmp import BareBroadcaster  # noqa: E402
-from conftest import QUIET, launch, short_dir, wait_for  # noqa: E402, F401
+from conftest import QUIET, cli, launch, short_dir, wait_for  # noqa: E402, F401
 from live import Mpd, Publisher, wait_mpd  # noqa: E402
 from wire import Wire  # noqa: E402
 
 
-def look(f, rc=0, **options):
-    (admin,) = f.urls("admin.listen")
-    line = ["node", HERE / "look.mjs", "--url", admin + "/status"]
+def open_page(url, **options):
+    line = ["node", HERE / "look.mjs", "--url", url]
     for name, value in options.items():
         line += ["--" + name, str(value)]
     done = subprocess.run([str(x) for x in line], capture_output=True, text=True, timeout=120, cwd=HERE)
-    assert done.returncode == rc, done.stderr + done.stdout
-    seen = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def look(f, **options):
+    (admin,) = f.urls("admin.listen")
+    seen = open_page(admin + "/status", **options)
     assert seen["errors"] == []
     assert {x.removeprefix(admin) for x in seen["requests"]} <= {
         "/status", "/status.js", "/status.css", "/api/v1/status", "/api/v1/streams",
@@ -166,3 +170,28 @@ def test_a_thousand_streams(two_tiers):
     finally:
         for one in crowd:
             one.close()
+
+
+def test_the_player_page_behind_a_token(launch, short_dir):  # noqa: F811
+    (short_dir / "play.key").write_text("00" * 32)
+    f = launch(
+        QUIET + f"state_dir: {short_dir}/state\n"
+        'ingest: {listen: ["rtmp://127.0.0.1:0"]}\n'
+        'edge: {listen: ["127.0.0.1:0"]}\n'
+        "encode: {workers: 1}\n"
+        f"secrets: {{play: {{k1: {{file: {short_dir}/play.key}}}}}}\n"
+        "apps: {gate: {publish: open, play: signed}}\n"
+    ).wait_ready()
+    (edge,), (ingest,) = f.urls("edge.listen"), f.urls("ingest.listen")
+    publisher = Publisher(f"{ingest}/gate/cam")
+    try:
+        done = cli("sign", "play", "gate/cam", "-c", f.conf, "--for", "1h", "--json")
+        token = json.loads(done.stdout)["token"]
+        wait_mpd(f"{edge}/p/{token}/gate/cam/manifest.mpd", lambda m: len(m.reps()) == 2)
+        seen = open_page(f"{edge}/p/{token}/watch/gate/cam", playing=2)
+        assert seen["errors"] == []
+        media = [x for x in seen["requests"] if "/gate/cam/" in x and "/watch/" not in x]
+        assert len(media) > 5
+        assert all(x.startswith(f"{edge}/p/{token}/gate/cam/") for x in media)
+    finally:
+        publisher.end()

@@ -1,0 +1,221 @@
+"""Two tiers: a data centre and two POPs, the broadcaster at one of them, dash.js and Shaka Player at the
+other; in peace, and when something between them dies.
+"""
+
+import pathlib
+import signal
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+from cable import Cable  # noqa: E402
+from conftest import QUIET, launch, make_certificate, metric, short_dir  # noqa: E402, F401
+from stage import AWAY, Stage, kill_the_worker, peace  # noqa: E402
+from test_relay import make_tier  # noqa: E402
+from watching import describe  # noqa: E402
+
+pytest_plugins = ["again"]
+
+
+def port_of(url):
+    return urlsplit(url).port
+
+
+class Machine:
+    """A freshet that can die and come back: other programs reach its doors through cables, which lead
+    to wherever it listens by now."""
+
+    def __init__(self, launch, name, text, doors):  # noqa: F811
+        self.launch, self.name, self.text, self.doors = launch, name, text, doors
+        self.cables = {}
+        self.start()
+
+    def start(self):
+        self.freshet = self.launch(self.text, self.name).wait_ready()
+        for name, (section, at) in self.doors.items():
+            port = port_of(sorted(self.freshet.urls(section))[at])
+            if name in self.cables:
+                self.cables[name].lead_to(port)
+            else:
+                self.cables[name] = Cable("127.0.0.1", port)
+
+    def url(self, door, scheme):
+        return f"{scheme}://127.0.0.1:{self.cables[door].port}"
+
+    def kill(self):
+        self.freshet.send(signal.SIGKILL)
+        self.freshet.wait()
+
+    def end(self):
+        for cable in self.cables.values():
+            cable.stop()
+
+
+class Tiers(Stage):
+    def __init__(self, launch, short_dir):  # noqa: F811
+        tier = make_tier(short_dir)
+        self.dc = Machine(
+            launch, "dc",
+            QUIET + f"tls: {{{tier}}}\nstate_dir: {short_dir}/state\nencode: {{workers: 1}}\n"
+            'origin: {listen: ["https://127.0.0.1:0"]}\napps: {live: {publish: none}}\n',
+            {"up": ("origin.listen", 0)},
+        )  # fmt: skip
+        self.down = Cable("127.0.0.1", self.dc.cables["up"].port)  # what the players' POP hears
+        names = make_certificate(short_dir).replace("tls: {", f"tls: {{{tier}, ")
+        self.near = self.pop(launch, "near", names, self.dc.url("up", "https"))
+        self.far = self.pop(launch, "far", names, f"https://127.0.0.1:{self.down.port}")
+        self.machines = [self.dc, self.near, self.far]
+        super().__init__(
+            short_dir, self.far.url("clear", "http"), self.far.url("tls", "https"),
+            self.near.url("rtmps", "rtmps"), self.dc.freshet,
+        )  # fmt: skip
+
+    @staticmethod
+    def pop(launch, name, tls, dc):  # noqa: F811
+        return Machine(
+            launch, name,
+            QUIET + tls + "encode: {workers: 0}\n"
+            f'ingest: {{listen: ["rtmps://127.0.0.1:0"], relay: ["{dc}"]}}\n'
+            f'edge: {{listen: ["http://127.0.0.1:0", "https://127.0.0.1:0"], upstream: ["{dc}"]}}\n'
+            "apps: {live: {publish: open}}\n",
+            {"rtmps": ("ingest.listen", 0), "clear": ("edge.listen", 0), "tls": ("edge.listen", 1)},
+        )  # fmt: skip
+
+    def end(self):
+        super().end()
+        for machine in self.machines:
+            machine.end()
+        self.down.stop()
+
+
+@pytest.fixture
+def stage(launch, short_dir, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("TMPDIR", str(short_dir))  # the browser's
+    s = Tiers(launch, short_dir)
+    yield s
+    s.end()
+
+
+def test_what_comes_in_at_one_pop_is_seen_at_the_other_two_seconds_later(stage):
+    stage.source()
+    watch = stage.watch(seconds=30)
+    watch.wait_all("steady", 60)
+    report = watch.report(stop=False)
+    assert report["ok"], describe(report)
+    for player in report["players"].values():
+        assert (player["periods"], player["jumps"]) == (["p0"], 0)
+        assert player["glass_s"] is not None, "the latency was measured, not only believed"
+    assert metric(stage.far.freshet, "freshet_push_subscriptions") == 1
+
+
+# What goes wrong, each thing from the fault to the moment at which it is as if it had never been.
+
+
+def cut_the_subscription(stage, watch):
+    watch.mark("cut")
+    stage.down.cut()
+    watch.wait_all("caught_up", 20, mark="cut")
+
+
+def kill_the_data_centre(stage, watch):
+    """It comes back; the broadcaster never knew, and the session goes on."""
+    watch.mark("dc")
+    stage.dc.kill()
+    stage.dc.start()
+    stage.home = stage.dc.freshet
+    watch.wait_all("recovered", 30, mark="dc")
+    watch.wait_all("caught_up", 20, mark="dc")
+
+
+def kill_the_players_pop(stage, watch):
+    """It comes back; what players try again is enough."""
+    watch.mark("pop")
+    stage.far.kill()
+    stage.far.start()
+    watch.wait_all("recovered", 30, mark="pop")
+    watch.wait_all("caught_up", 20, mark="pop")
+
+
+def kill_the_broadcasters_pop(stage, watch, source):
+    """The broadcaster goes to the other one."""
+    stage.near.kill()
+    source.wait(10)
+    watch.mark("near")
+    stage.door = stage.far.url("rtmps", "rtmps")
+    stage.source("--first-frame", 10000)
+    watch.wait_all("recovered", 30, mark="near")
+    watch.wait_all("caught_up", 20, mark="near")
+
+
+# A POP that is gone answers nothing; players try again.
+GONE = {**AWAY, "max_http_errors": 20}
+
+
+def test_players_live_through_the_death_of_each_machine_in_turn(stage):
+    source = stage.source()
+    watch = stage.watch(**{**GONE, "max_waiting": 10, "max_ranges": 3})
+    watch.wait_all("steady", 60)
+    kill_the_worker(stage, watch)
+    cut_the_subscription(stage, watch)
+    kill_the_players_pop(stage, watch)
+    kill_the_data_centre(stage, watch)
+    kill_the_broadcasters_pop(stage, watch, source)
+    for player in peace(watch):
+        assert player["periods"][0] == "p0" and player["jumps"] == 1
+        assert len(player["periods"]) == 3, player["periods"]
+
+
+@pytest.mark.long
+def test_nobody_sees_that_a_worker_was_killed(stage):
+    stage.source()
+    watch = stage.watch(max_gap=2000)
+    watch.wait_all("steady", 60)
+    kill_the_worker(stage, watch)
+    for player in peace(watch):
+        assert (player["periods"], player["jumps"]) == (["p0"], 0)
+
+
+@pytest.mark.long
+def test_nobody_sees_that_a_subscription_was_cut(stage):
+    stage.source()
+    watch = stage.watch(max_gap=2000)
+    watch.wait_all("steady", 60)
+    cut_the_subscription(stage, watch)
+    for player in peace(watch):
+        assert (player["periods"], player["jumps"]) == (["p0"], 0)
+
+
+@pytest.mark.long
+def test_the_session_goes_on_when_the_data_centre_is_back(stage):
+    stage.source()
+    watch = stage.watch(**AWAY)
+    watch.wait_all("steady", 60)
+    before = stage.diary.session()
+    kill_the_data_centre(stage, watch)
+    for player in peace(watch):
+        assert len(player["periods"]) == 2 and player["jumps"] == 0
+    assert stage.diary.session() == before
+
+
+@pytest.mark.long
+def test_players_come_back_to_their_pop(stage):
+    stage.source()
+    watch = stage.watch(**GONE)
+    watch.wait_all("steady", 60)
+    kill_the_players_pop(stage, watch)
+    for player in peace(watch):
+        assert (player["periods"], player["jumps"]) == (["p0"], 0)
+
+
+@pytest.mark.long
+def test_a_broadcaster_goes_to_another_pop(stage):
+    source = stage.source()
+    watch = stage.watch(**AWAY)
+    watch.wait_all("steady", 60)
+    kill_the_broadcasters_pop(stage, watch, source)
+    for player in peace(watch):
+        assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)
