@@ -477,6 +477,7 @@ static void on_health(struct session *s, const json_t *j)
 {
     const char *refused = json_string_value(json_object_get(j, "refused"));
 
+    s->worker_lag_ms = json_integer_value(json_object_get(j, "lag_ms"));
     if (refused == NULL)
         return;
     s->refused = true;

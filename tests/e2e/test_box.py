@@ -299,6 +299,7 @@ def test_streams_lists_what_is_on_the_air(on_air):
     assert (a["state"], a["period"], a["worker"]) == ("live", 0, 0)
     assert len(a["session"]) == 13
     assert 0 <= a["last_tag_ms"] < 2000
+    assert 0 <= a["worker_lag_ms"] < 1000
     assert 100 < a["latency_ms"] < 3000  # a chunk is 200 ms long, and complete
     assert 2 < a["uptime_s"] < 60
     (v0,) = a["renditions"]
