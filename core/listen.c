@@ -205,8 +205,7 @@ static void end_pause(struct loop *l, struct timer *t)
     (void)l;
     OBJ_CHECK(ln, LISTENER_MAGIC);
     reserve(ln);
-    if (!ln->held)
-        CHECK(event_add(&ln->ev, NULL) == 0);
+    CHECK(event_add(&ln->ev, NULL) == 0);
 }
 
 /* Out of descriptors: those who wait are told so (a closed connection, which players retry
@@ -235,7 +234,7 @@ static void on_connection(evutil_socket_t lfd, short what, void *arg)
     (void)lfd, (void)what;
     OBJ_CHECK(ln, LISTENER_MAGIC);
     (void)loop_touch(ln->loop);
-    for (int i = 0; i < LISTEN_BUDGET && ln->magic == LISTENER_MAGIC && !ln->held; i++) {
+    for (int i = 0; i < LISTEN_BUDGET && ln->magic == LISTENER_MAGIC; i++) {
         struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
         socklen_t len = sizeof peer;
         int fd = accept4(ln->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -276,18 +275,6 @@ enum st listener_init(struct listener *ln, struct loop *l, int fd,
     CHECK(event_assign(&ln->ev, l->base, fd, EV_READ | EV_PERSIST, on_connection, ln) == 0);
     CHECK(event_add(&ln->ev, NULL) == 0);
     return ST_OK;
-}
-
-void listener_hold(struct listener *ln, bool hold)
-{
-    OBJ_CHECK(ln, LISTENER_MAGIC);
-    if (hold == ln->held)
-        return;
-    ln->held = hold;
-    if (hold)
-        (void)event_del(&ln->ev);
-    else if (!timer_is_set(&ln->pause))
-        CHECK(event_add(&ln->ev, NULL) == 0);
 }
 
 void listener_fini(struct listener *ln)

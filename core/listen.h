@@ -47,13 +47,12 @@ struct listener {
     int magic;
     int fd; /* borrowed */
     struct loop *loop;
-    /* Takes fd. May call listener_hold() and listener_fini(). peer: a unix peer has no name. */
+    /* Takes fd. May call listener_fini(). peer: a unix peer has no name. */
     void (*on_accept)(struct listener *ln, int fd, const struct sockaddr_storage *peer);
 
     /* the rest is for core/listen.c */
     struct event ev;
     struct timer pause;
-    bool held;
     int reserve_fd;
 
     /* counters */
@@ -63,7 +62,6 @@ struct listener {
 MUST_USE enum st listener_init(struct listener *ln, struct loop *l, int fd,
                                void (*on_accept)(struct listener *, int,
                                                  const struct sockaddr_storage *));
-void listener_hold(struct listener *ln, bool hold); /* true: leave them in the kernel's queue */
-void listener_fini(struct listener *ln);            /* does not close fd: see Order */
+void listener_fini(struct listener *ln); /* does not close fd: see Order */
 
 #endif

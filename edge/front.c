@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/check.h"
@@ -146,14 +145,10 @@ void front_each_watched(struct loop *l, void (*each)(void *arg, const char *name
 const char *front_date(struct front_loop *f)
 {
     uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
-    time_t t = (time_t)now_s;
-    struct tm tm;
 
-    if (now_s == f->date_s)
-        return f->date;
+    if (now_s != f->date_s)
+        http_date_format((int64_t)now_s, f->date);
     f->date_s = now_s;
-    (void)gmtime_r(&t, &tm);
-    (void)strftime(f->date, sizeof f->date, "%a, %d %b %Y %H:%M:%S GMT", &tm); /* the C locale */
     return f->date;
 }
 
@@ -383,7 +378,7 @@ bool conn_flush(struct conn *c, struct outq *q)
     return true;
 }
 
-void conn_on_timer(struct conn *c)
+static void conn_on_timer(struct conn *c)
 {
     switch (c->phase) {
     case CONN_HANDSHAKE:
