@@ -34,11 +34,15 @@ enum {
     LISTEN_PAUSE_MS = 100,
 };
 
+struct listen_how {
+    unsigned mode; /* unix: of the file, for example 0600 */
+    bool ours;     /* TCP: sockets of this process may have the port already */
+};
 /* Fills fds[0..n-1]. Port 0: the kernel picks one, the same for all; listen_actual() tells it.
- * mode: of the socket file (unix), for example 0600. A socket file that nobody listens on any more
- * is replaced; one that answers, and any other kind of file, is left alone and refused. */
-MUST_USE enum st listen_open(const struct addr_sock *at, unsigned mode, int n, int *fds,
-                             struct err *e);
+ * A socket file that nobody listens on any more is replaced; one that answers, and any other kind
+ * of file, is left alone and refused. The text says why, not where. */
+MUST_USE enum st listen_open(const struct addr_sock *at, const struct listen_how *how, int n,
+                             int *fds, struct err *e);
 void listen_close(int *fds, int n); /* sets them to -1; a unix socket's file stays */
 /* "127.0.0.1:8080", "[::]:443", "unix:/run/x.sock"; returns buf. */
 const char *listen_actual(int fd, char buf[ADDR_TEXT_MAX]);

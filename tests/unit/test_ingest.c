@@ -159,7 +159,7 @@ static void listens(struct world *w)
     int n;
 
     assert_int_equal(addr_resolve("127.0.0.1", 0, any, 2, &n, NULL), ST_OK);
-    assert_int_equal(listen_open(&any[0], 0, 1, &w->fd, NULL), ST_OK);
+    assert_int_equal(listen_open(&any[0], &(struct listen_how){ 0 }, 1, &w->fd, NULL), ST_OK);
     w->at_len = sizeof w->at;
     assert_int_equal(getsockname(w->fd, (struct sockaddr *)&w->at, &w->at_len), 0);
     assert_int_equal(ingest_listen(&w->loop, w->fd, w->tls, &w->ln), ST_OK);
