@@ -684,6 +684,29 @@ void model_cut(struct model *m)
     }
 }
 
+/* --- read back --- */
+
+enum st model_go_on(struct model *m, const char *rep, uint64_t msn)
+{
+    struct model_rep *r = find_rep(m, rep);
+    struct model_track *track;
+
+    CHECK(r != NULL && r->next == r->number);
+    track = &m->track[r->track];
+    if (msn < track->msn)
+        return ST_EPROTO;
+    track->msn = msn;
+    return ST_OK;
+}
+
+void model_had_peak(struct model *m, const char *rep, uint32_t bps)
+{
+    struct model_rep *r = find_rep(m, rep);
+
+    if (bps > r->peak_bps)
+        r->peak_bps = m->track[r->track].bps = bps;
+}
+
 /* --- the end of things --- */
 
 static size_t expire_rep(struct model_rep *r, int64_t before_us)

@@ -138,8 +138,12 @@ struct session *claim_session(struct home_loop *hl, const char *name, const stru
         return NULL;
     }
     *why = DOOR_LIMIT;
-    if (s == NULL && (s = session_new(hl, name, t)) == NULL)
-        return NULL;
+    if (s == NULL) {
+        if ((s = session_new(hl, name, t)) == NULL)
+            return NULL;
+        if (known != NULL && strcmp(known->ticket.session, s->id) == 0)
+            session_past_ask(s);
+    }
     claim(s, c, last);
     return s;
 }

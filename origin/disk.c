@@ -36,7 +36,7 @@ static int make_parents(char *path)
     return 0;
 }
 
-static int write_all(int fd, const char *p, size_t n)
+static int write_all(int fd, const char *p, size_t n, bool lazy)
 {
     while (n > 0) {
         ssize_t w = write(fd, p, n);
@@ -48,7 +48,7 @@ static int write_all(int fd, const char *p, size_t n)
         p += w;
         n -= (size_t)w;
     }
-    return fsync(fd) == 0 ? 0 : errno;
+    return lazy || fsync(fd) == 0 ? 0 : errno;
 }
 
 static int sync_parent(const char *path)
@@ -88,7 +88,7 @@ static int replace_file(const struct disk_job *job)
     if (asprintf(&aside, "%s.new", job->path) < 0)
         return ENOMEM;
     fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bad = fd < 0 ? errno : write_all(fd, job->bytes, job->n);
+    bad = fd < 0 ? errno : write_all(fd, job->bytes, job->n, job->lazy);
     if (bad == 0)
         bad = set_time(fd, NULL, job->time_s);
     if (fd >= 0 && close(fd) != 0 && bad == 0)
@@ -97,7 +97,7 @@ static int replace_file(const struct disk_job *job)
         bad = errno;
     if (bad != 0)
         (void)unlink(aside);
-    else
+    else if (!job->lazy)
         bad = sync_parent(job->path);
     free(aside);
     return bad;
@@ -115,9 +115,9 @@ static int read_file(struct disk_job *job)
         bad = errno;
     else if (!S_ISREG(st.st_mode) || st.st_size > DISK_READ_MAX)
         bad = EFBIG;
-    else if ((job->bytes = calloc(1, DISK_READ_MAX + 1)) == NULL)
+    else if ((job->bytes = calloc(1, (size_t)st.st_size + 1)) == NULL)
         bad = ENOMEM;
-    else if ((n = read(fd, job->bytes, DISK_READ_MAX)) < 0)
+    else if ((n = read(fd, job->bytes, (size_t)st.st_size)) < 0)
         bad = errno;
     else
         job->n = (size_t)n;

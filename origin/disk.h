@@ -1,7 +1,7 @@
 /* origin/disk.h - small files handled by a thread, so that no loop waits for a disk
  *
- * Purpose   a file is replaced as a whole (write aside, fsync, rename, fsync of the folder), and a
- *           letter says when it is safe on the disk or why not. Requests for one path are done in
+ * Purpose   a file is replaced as a whole (write aside, fsync, rename, fsync of the folder; a lazy
+ *           one without the fsyncs), and a letter says when it is safe on the disk or why not. Requests for one path are done in
  *           order; of several writes in a row to the same path only the newest is done, and all
  *           letters of it are answered then.
  * Units     a file's time is the caller's, in Unix seconds: when what it says was last true.
@@ -14,6 +14,7 @@
 #ifndef ORIGIN_DISK_H
 #define ORIGIN_DISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,7 @@ struct loop;
 struct disk *disk_new(void);
 void disk_free(struct disk **dp);
 
-enum { DISK_READ_MAX = 4096, DISK_DEPTH_MAX = 4 };
+enum { DISK_READ_MAX = 64 << 10, DISK_DEPTH_MAX = 4 };
 
 enum disk_what { DISK_WRITE, DISK_READ, DISK_TOUCH, DISK_REMOVE, DISK_SWEEP };
 
@@ -35,6 +36,7 @@ struct disk_job {
     struct mail mail; /* .deliver is called on `loop` */
     struct loop *loop;
     int64_t time_s; /* of the file: given to write and touch, told by read */
+    bool lazy;      /* write: whole or not at all, but a power cut may undo it */
     enum st st;     /* filled in */
     int sys_err;
     /* disk.c's */

@@ -108,6 +108,12 @@ struct session {
     uint64_t disk_high, asked_high, wanted_high;
     uint64_t asked_epoch;
     uint64_t touched_us;
+    /* what its Periods were, for a successor (session_past.c) */
+    struct disk_job past_job;
+    bool past_busy;
+    bool past_asked; /* our own predecessor's is on its way */
+    bool past_new;   /* there is more to be written */
+    uint64_t past_us;
     int64_t k;            /* of the Period that the next exchange may open */
     uint64_t next_number; /* at least this for its segments */
 
@@ -165,8 +171,13 @@ void session_on_record(struct exchange *x, const struct record_event *ev);
 void session_tell(struct session *s, bool live); /* the edges: there is a publisher, or none */
 void session_cut(struct session *s);             /* closes what is open where it is */
 void session_render_now(struct session *s);
+/* Model, stream and channel are there, or not all of them. */
+MUST_USE enum st session_ensure_stream(struct session *s);
 
-/* session_disk.c: the state record */
+/* session_disk.c: the state record. Where it is, with another ending than ".json": */
+enum { SESSION_PATH_BYTES = 1024 + 2 * STREAM_NAME_MAX };
+void session_path(const struct home *h, const char *name, const char *ending,
+                  char path[SESSION_PATH_BYTES]);
 /* That of the coming Period is on the disk; false: asked for, and session_more() comes when it is.
  */
 bool session_ready(struct session *s);
@@ -176,6 +187,12 @@ void session_keep_safe(struct session *s, int64_t k, uint64_t number);
 void session_record_now(struct session *s);    /* as it is; nobody waits */
 void session_record_touch(struct session *s);  /* somebody publishes; called often */
 void session_record_remove(struct session *s); /* the broadcast is over */
+
+/* session_past.c: the Periods, next to the state record */
+void session_past_ask(struct session *s);   /* a process that is gone had this very session */
+void session_past_soon(struct session *s);  /* something has been closed */
+void session_past_write(struct session *s); /* if so, and it was not done just now; called often */
+void session_past_remove(struct session *s);
 
 /* What is known of a session that is not here. */
 struct known {

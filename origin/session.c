@@ -124,6 +124,11 @@ static void free_session(struct grave *g)
     free(s);
 }
 
+static bool awaits_letters(const struct session *s)
+{
+    return s->job_busy || s->past_busy || s->render_posted;
+}
+
 void session_free_now(struct session *s)
 {
     struct loop *l = loop_of(s);
@@ -145,7 +150,7 @@ void session_free_now(struct session *s)
     /* a letter of ours that is under way would find freed memory: it frees us then */
     s->gone = true;
     metric_sub(&l->metrics->home_spool_bytes, s->spool_counted);
-    if (!s->job_busy && !s->render_posted)
+    if (!awaits_letters(s))
         loop_bury(l, &s->grave, free_session);
 }
 
@@ -154,7 +159,7 @@ bool session_letter_came(struct loop *l, struct session *s)
 {
     if (!s->gone)
         return false;
-    if (!s->job_busy && !s->render_posted)
+    if (!awaits_letters(s))
         loop_bury(l, &s->grave, free_session);
     return true;
 }
@@ -244,7 +249,7 @@ static void wind_up(struct session *s)
 
     if (!s->over && !session_listen(s))
         session_over(s);
-    if (loop_now(l) >= s->forget_us && !s->job_busy) /* the record is gone, too */
+    if (loop_now(l) >= s->forget_us && !s->job_busy && !s->past_busy) /* the record is gone, too */
         session_free_now(s);
     else
         timer_set(l, &s->timer,
@@ -274,6 +279,7 @@ static void on_timer(struct loop *l, struct timer *t)
     }
     if (s->door != NULL)
         session_record_touch(s);
+    session_past_write(s);
     timer_set(l, t,
               s->left_us != 0 ? s->left_us + window_us(s)
               : s->stalled    ? now_us + STALL_US

@@ -13,15 +13,21 @@
 #include "core/log.h"
 #include "origin/home_int.h"
 
-enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32, PATH_BYTES = 1024 + 2 * STREAM_NAME_MAX };
+enum { NUMBERS_AHEAD = 128, NUMBERS_LOW = 32, PATH_BYTES = SESSION_PATH_BYTES };
 #define TOUCH_EVERY_US (5 * SEC_US)
 #define SWEEP_EVERY_US (60 * SEC_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
+void session_path(const struct home *h, const char *name, const char *ending,
+                  char path[SESSION_PATH_BYTES])
+{
+    (void)snprintf(path, SESSION_PATH_BYTES, "%s/streams/%s.%s", h->cfg.state_dir, name, ending);
+}
+
 static void path_of(const struct home *h, const char *name, char path[PATH_BYTES])
 {
-    (void)snprintf(path, PATH_BYTES, "%s/streams/%s.json", h->cfg.state_dir, name);
+    session_path(h, name, "json", path);
 }
 
 /* Nothing goes on from what has ended, so its names need no protection. */
@@ -162,6 +168,7 @@ void session_record_touch(struct session *s)
 
 void session_record_remove(struct session *s)
 {
+    session_past_remove(s);
     if (!s->job_busy && s->wanted_high > 0 && post(s, DISK_REMOVE, NULL) != ST_OK)
         disk_failed(s, "out of memory"); /* the sweeper finds it */
 }

@@ -176,7 +176,7 @@ static uint64_t choose_beginning(struct session *s, struct buf *resume)
     buf_reset(resume);
     session_drop_resume(s);
     session_cut(s);
-    if (s->model != NULL && model_current(s->model) != NULL)
+    if (s->period_reps > 0) /* it has one of ours already */
         s->k++;
     return spool_oldest(&s->spool);
 }
@@ -222,7 +222,7 @@ void session_start_exchange(struct session *s)
         session_fail(s, DOOR_NO_WORKER);
         return;
     }
-    if (!session_ready(s)) /* the state record is on its way to the disk */
+    if (s->past_asked || !session_ready(s)) /* on its way from, or to the disk */
         return;
     buf_init(&resume, 128 << 10);
     from = choose_beginning(s, &resume);

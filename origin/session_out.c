@@ -93,6 +93,8 @@ void session_render_now(struct session *s)
 {
     if (s->model == NULL || s->stream == NULL)
         return;
+    if (s->period_reps == 0 && !s->over)
+        return; /* of the past only: players have that, and wait for what is new */
     render(s, false);
     render(s, true);
 }
@@ -118,7 +120,7 @@ static void render_soon(struct session *s)
 
 /* --- verbs --- */
 
-static enum st ensure_stream(struct session *s)
+enum st session_ensure_stream(struct session *s)
 {
     struct model_conf conf = { .session = s->id,
                                .ast_s = s->ast_s,
@@ -147,7 +149,7 @@ static enum st on_period(struct session *s, const json_t *j)
     const char *name;
     uint64_t number = 0;
     size_t n = 0;
-    enum st st = ensure_stream(s);
+    enum st st = session_ensure_stream(s);
 
     if (st != ST_OK)
         return st;
@@ -452,6 +454,7 @@ static enum st on_closed(struct session *s, const json_t *j)
         st = close_segment(s, rep);
     expire(s);
     render_soon(s);
+    session_past_soon(s);
     return st;
 }
 
@@ -470,6 +473,7 @@ void session_cut(struct session *s)
     for (unsigned i = 0; i < p->n_reps; i++)
         (void)close_segment(s, p->rep[i].name); /* if one is open */
     model_cut(s->model);
+    session_past_soon(s);
     render_soon(s); /* also when none was: now no other is expected at once */
 }
 

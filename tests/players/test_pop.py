@@ -180,21 +180,23 @@ def test_nobody_sees_that_a_subscription_was_cut(stage):
 
 @pytest.mark.long
 def test_the_session_goes_on_when_the_data_centre_is_back(stage):
-    """The broadcaster never knew. What was made before is lost with its memory, so this is about those
-    who come now: whoever was watching has to load the stream again."""
+    """The broadcaster never knew, and players go on by themselves: in a new Period, behind the one that
+    they were in."""
     source = stage.source()
+    watch = stage.watch(**AWAY)
+    watch.settle()
     before = stage.mpd(lambda m: m.latest() >= 3)
+    watch.mark("dc")
     stage.dc.kill()
     stage.dc.start()
-    after = stage.mpd(lambda m: "p0" not in m.periods and m.latest() >= 2)
+    watch.wait_all("recovered", 20, mark="dc")
+    watch.wait_all("caught_up", 20, mark="dc")
+    after = stage.mpd(lambda m: len(m.periods) == 2)
     assert after.ast == before.ast
     assert after.reps()[-1][2].url(1) == before.reps()[-1][2].url(1), "the same session"
     assert sorted(list(after.periods.values())[-1]) == ["a0", "v0"]
-    watch = stage.watch(max_spread=50)
-    watch.settle()
-    watch.calm(5)
-    report = watch.report(stop=False)
-    assert report["ok"], describe(report)
+    for player in peace(watch):
+        assert player["periods"] == ["p0", list(after.periods)[1]]
     assert source.proc.poll() is None
 
 

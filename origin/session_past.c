@@ -1,0 +1,119 @@
+/* The past: what players were told of the session's Periods, in a file beside the state record.
+ * A home that begins from its own record lists them again, ended: whoever was in the middle of one
+ * finds his way into the new Period, as he does when a publisher comes back. The bytes are gone
+ * here; edges have what was watched.
+ *
+ * It is written when something has been closed, lazily and at most once a second: what a crash
+ * undoes of it is a segment that players are told of no more. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "manifests/model_text.h"
+#include "origin/home_int.h"
+
+#define WRITE_EVERY_US (1 * SEC_US)
+
+static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
+
+static void on_disk(struct loop *l, struct mail *m);
+
+static void path_of(const struct session *s, char path[SESSION_PATH_BYTES])
+{
+    session_path(s->hl->home, s->name, "past", path);
+}
+
+static void prepare(struct session *s)
+{
+    CHECK(!s->past_busy);
+    s->past_job.mail.deliver = on_disk;
+    s->past_job.loop = loop_of(s);
+    s->past_job.lazy = true;
+    s->past_job.time_s = clock_wall_us() / (int64_t)SEC_US;
+}
+
+/* --- writing --- */
+
+void session_past_write(struct session *s)
+{
+    uint64_t now_us = loop_now(loop_of(s));
+    char path[SESSION_PATH_BYTES];
+    struct buf text;
+
+    if (!s->past_new || s->past_busy || s->model == NULL || s->phase == SESSION_ENDED ||
+        now_us - s->past_us < WRITE_EVERY_US)
+        return;
+    s->past_new = false;
+    s->past_us = now_us;
+    buf_init(&text, DISK_READ_MAX);
+    model_write(s->model, &text);
+    prepare(s);
+    path_of(s, path);
+    s->past_busy = text.st == ST_OK && disk_write(s->hl->home->cfg.disk, &s->past_job, path,
+                                                  text.data, text.len) == ST_OK;
+    buf_fini(&text);
+}
+
+void session_past_soon(struct session *s)
+{
+    s->past_new = true;
+    session_past_write(s);
+}
+
+void session_past_remove(struct session *s)
+{
+    char path[SESSION_PATH_BYTES];
+
+    if (s->past_busy || s->past_us == 0) /* after what is under way; or there is none */
+        return;
+    prepare(s);
+    path_of(s, path);
+    s->past_us = 0;
+    s->past_busy = disk_remove(s->hl->home->cfg.disk, &s->past_job, path) == ST_OK;
+}
+
+/* --- reading --- */
+
+void session_past_ask(struct session *s)
+{
+    char path[SESSION_PATH_BYTES];
+
+    prepare(s);
+    path_of(s, path);
+    s->past_us = loop_now(loop_of(s)); /* there may be one */
+    s->past_busy = s->past_asked = disk_read(s->hl->home->cfg.disk, &s->past_job, path) == ST_OK;
+}
+
+static void take(struct session *s, const struct disk_job *job)
+{
+    enum st st = job->st == ST_OK ? session_ensure_stream(s) : job->st;
+
+    if (st == ST_OK)
+        st = model_read(s->model, job->bytes, job->n);
+    if (st == ST_OK)
+        return;
+    model_free(&s->model); /* half of it is worse than none; a new one is made when it is needed */
+    log_warn(loop_of(s)->log,
+             LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "why", st_name(st)), "home",
+             "what was on the air before is not known: %s",
+             "players who were watching may have to begin again");
+}
+
+static void on_disk(struct loop *l, struct mail *m)
+{
+    struct session *s = CONTAINER_OF(m, struct session, past_job.mail);
+
+    s->past_busy = false;
+    if (!s->gone && s->past_asked)
+        take(s, &s->past_job);
+    free(s->past_job.bytes);
+    s->past_job.bytes = NULL;
+    s->past_asked = false;
+    if (session_letter_came(l, s))
+        return;
+    if (s->phase == SESSION_ENDED)
+        session_past_remove(s);
+    session_more(s);
+}
