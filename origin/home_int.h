@@ -113,7 +113,8 @@ struct session {
     bool past_busy;
     bool past_asked; /* our own predecessor's is on its way */
     bool past_new;   /* there is more to be written */
-    uint64_t past_us;
+    bool past_there; /* there may be a file */
+    struct timer past_timer;
     int64_t k;            /* of the Period that the next exchange may open */
     uint64_t next_number; /* at least this for its segments */
 
@@ -191,7 +192,6 @@ void session_record_remove(struct session *s); /* the broadcast is over */
 /* session_past.c: the Periods, next to the state record */
 void session_past_ask(struct session *s);   /* a process that is gone had this very session */
 void session_past_soon(struct session *s);  /* something has been closed */
-void session_past_write(struct session *s); /* if so, and it was not done just now; called often */
 void session_past_remove(struct session *s);
 
 /* What is known of a session that is not here. */

@@ -140,6 +140,7 @@ void session_free_now(struct session *s)
     pin_release(s);
     timer_cancel(l, &s->timer);
     timer_cancel(l, &s->retry);
+    timer_cancel(l, &s->past_timer);
     hub_close(&s->channel);
     if (s->stream != NULL)
         stream_forget(l, s->stream);
@@ -279,7 +280,6 @@ static void on_timer(struct loop *l, struct timer *t)
     }
     if (s->door != NULL)
         session_record_touch(s);
-    session_past_write(s);
     timer_set(l, t,
               s->left_us != 0 ? s->left_us + window_us(s)
               : s->stalled    ? now_us + STALL_US

@@ -3,8 +3,8 @@
  * finds his way into the new Period, as he does when a publisher comes back. The bytes are gone
  * here; edges have what was watched.
  *
- * It is written when something has been closed, lazily and at most once a second: what a crash
- * undoes of it is a segment that players are told of no more. */
+ * It is written a moment after something has been closed, when the other renditions have closed
+ * theirs too, and lazily: what a crash undoes of it is a segment that players are told of no more. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@
 #include "manifests/model_text.h"
 #include "origin/home_int.h"
 
-#define WRITE_EVERY_US (1 * SEC_US)
+#define MOMENT_US (200 * MS_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
@@ -36,17 +36,15 @@ static void prepare(struct session *s)
 
 /* --- writing --- */
 
-void session_past_write(struct session *s)
+static void write_now(struct session *s)
 {
-    uint64_t now_us = loop_now(loop_of(s));
     char path[SESSION_PATH_BYTES];
     struct buf text;
 
-    if (!s->past_new || s->past_busy || s->model == NULL || s->phase == SESSION_ENDED ||
-        now_us - s->past_us < WRITE_EVERY_US)
+    if (s->past_busy || s->model == NULL || s->phase == SESSION_ENDED)
         return;
     s->past_new = false;
-    s->past_us = now_us;
+    s->past_there = true;
     buf_init(&text, DISK_READ_MAX);
     model_write(s->model, &text);
     prepare(s);
@@ -56,21 +54,30 @@ void session_past_write(struct session *s)
     buf_fini(&text);
 }
 
+static void on_timer(struct loop *l, struct timer *t)
+{
+    (void)l;
+    write_now(CONTAINER_OF(t, struct session, past_timer));
+}
+
 void session_past_soon(struct session *s)
 {
     s->past_new = true;
-    session_past_write(s);
+    if (timer_is_set(&s->past_timer))
+        return;
+    s->past_timer.fire = on_timer;
+    timer_set(loop_of(s), &s->past_timer, loop_now(loop_of(s)) + MOMENT_US);
 }
 
 void session_past_remove(struct session *s)
 {
     char path[SESSION_PATH_BYTES];
 
-    if (s->past_busy || s->past_us == 0) /* after what is under way; or there is none */
+    if (s->past_busy || !s->past_there) /* not before what is under way has been done */
         return;
     prepare(s);
     path_of(s, path);
-    s->past_us = 0;
+    s->past_there = false;
     s->past_busy = disk_remove(s->hl->home->cfg.disk, &s->past_job, path) == ST_OK;
 }
 
@@ -82,7 +89,7 @@ void session_past_ask(struct session *s)
 
     prepare(s);
     path_of(s, path);
-    s->past_us = loop_now(loop_of(s)); /* there may be one */
+    s->past_there = true;
     s->past_busy = s->past_asked = disk_read(s->hl->home->cfg.disk, &s->past_job, path) == ST_OK;
 }
 
@@ -115,5 +122,7 @@ static void on_disk(struct loop *l, struct mail *m)
         return;
     if (s->phase == SESSION_ENDED)
         session_past_remove(s);
+    else if (s->past_new) /* since what has just been written */
+        session_past_soon(s);
     session_more(s);
 }
