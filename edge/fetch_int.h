@@ -12,6 +12,7 @@
 #include "core/conf.h"
 #include "core/loop.h"
 #include "core/metric.h"
+#include "edge/boxes.h"
 #include "edge/breaker.h"
 #include "edge/gobj.h"
 #include "edge/routes.h"
@@ -54,6 +55,7 @@ struct fetch {
     X(ASKING, "a connection, then the head")                /* no answer */             \
     X(BODY, "more of the body")                             /* it stands still */       \
     X(NO_MEMORY, "memory for the body")                     /* try again, or give up */ \
+    X(AWAY, "the home of a live stream, which is away")     /* ask again */             \
     X(RESTING, "the moment to try again in the background") /* it has come */
 
 enum fill_phase {
@@ -87,8 +89,11 @@ struct fill {
     unsigned rank;    /* native: how far down the list of upstreams we are */
     int error_status; /* native: one further up has failed so; 0: none */
     uint64_t asked_us;
-    uint64_t dry_since_us; /* NO_MEMORY */
-    int64_t total;         /* what a 206 says of the whole; -1: nothing */
+    uint64_t dry_since_us;  /* NO_MEMORY */
+    uint64_t away_since_us; /* 0: its upstream answers */
+    struct boxes boxes;     /* of a live segment */
+    const void *into;       /* where the next bytes are written */
+    int64_t total;          /* what a 206 says of the whole; -1: nothing */
 };
 
 static inline const struct conf_edge_limits *fetch_limits(const struct fetch *f)
@@ -132,6 +137,7 @@ uint64_t fill_error_ttl_us(struct fetch *f);
 /* The fill is over; its object, with the reference, is the caller's. */
 struct gobj *fill_finish(struct fill *fl);
 void fill_complete(struct fill *fl);
+void fill_cut(struct fill *fl); /* nobody has the rest: it ends where it is */
 /* There will be no body. is_error: the origin is at fault, and what is stale may do instead. */
 void fill_without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
                        bool is_error);
@@ -162,6 +168,8 @@ struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, 
 /* A 304 for `old`. */
 struct verdict head_of_validation(const struct fill *fl, const struct http_reply *r,
                                   const struct gobj *old);
+/* Of the stream that it is about, if that was followed once; 0: not known. */
+uint64_t head_segment_us(const struct fill *fl);
 /* How long a 404 or 410 of the origin's may be remembered. */
 uint64_t head_negative_us(const struct fill *fl, const struct http_reply *r);
 /* Does this 206 go on where o has stopped, and to its end? *total: of the whole, or -1. */

@@ -19,7 +19,8 @@
 #include "edge/up_h1.h"
 #include "edge/up_h2.h"
 
-enum { RESUMES_MAX = 2 };
+enum { RESUMES_MAX = 2, AWAY_SEGMENTS = 4 };
+#define AWAY_RETRY_US (200 * MS_US)
 #define MEMORY_RETRY_US (50 * MS_US)
 
 static const struct {
@@ -109,7 +110,7 @@ static void set_conditions(struct fill *fl)
     fl->x.none_match = fl->x.changed_since = fl->x.if_range = NULL;
     if (fl->o != NULL && gobj_now(fl->o).state == GOBJ_RESUMING) {
         fl->x.if_range = gobj_head(fl->o)->etag;
-        fl->x.range_from = gobj_now(fl->o).published;
+        fl->x.range_from = gobj_written(fl->o);
     } else if (old != NULL && gobj_head(old)->status == 200) {
         fl->x.none_match = or_null(gobj_head(old)->etag);
         fl->x.changed_since = or_null(gobj_head(old)->last_modified);
@@ -256,9 +257,71 @@ static void ask(struct fill *fl)
     }
 }
 
-/* --- what breaks --- */
+/* --- a home that is away --- */
 
 static bool is_strong(const char *etag) { return etag[0] == '"'; }
+
+/* Something of a stream that was followed, and if it has begun a segment in progress: the rest is
+ * made where the stream is made, and nowhere else. */
+static bool is_live(const struct fill *fl)
+{
+    if (!fill_is_native(fl) || fl->o == NULL || fl->stale != NULL ||
+        gobj_kind(fl->o) != GOBJ_MEDIA || head_segment_us(fl) == 0)
+        return false;
+    return !has_begun(fl) || (gobj_head(fl->o)->length < 0 && is_strong(gobj_head(fl->o)->etag));
+}
+
+/* Nobody answers. Who waits for it is better off to wait on, for as long as a manifest may be stale,
+ * than to be told of an error that is not his. */
+static bool may_come_back(struct fill *fl)
+{
+    uint64_t now_us = loop_now(fill_loop(fl));
+
+    if (!is_live(fl))
+        return false;
+    if (fl->away_since_us == 0)
+        fl->away_since_us = now_us;
+    return now_us - fl->away_since_us < AWAY_SEGMENTS * head_segment_us(fl);
+}
+
+/* The next one in the list now, all of them again in a moment. */
+static void ask_around(struct fill *fl)
+{
+    fl->rank++;
+    if (host_of(fl) != NULL) {
+        ask(fl);
+        return;
+    }
+    fl->rank = 0;
+    fl->error_status = 0;
+    fill_enter(fl, FILL_AWAY, AWAY_RETRY_US);
+}
+
+/* Is it being asked where the stream is followed? What that one does not know is nowhere. */
+static bool asks_home(const struct fill *fl)
+{
+    const char *key = gobj_key(fl->o);
+    const char *at = sub_followed_at(fl->fetch, key + 1, fill_stream_name_len(key));
+
+    return at != NULL && fl->peer != NULL && strcmp(fl->peer->host->url, at) == 0;
+}
+
+/* The one who was asked for the rest does not have it. */
+static void rest_is_missing(struct fill *fl)
+{
+    bool sure = asks_home(fl);
+
+    drop_exchange(fl);
+    fl->rank++;
+    if (!sure && host_of(fl) != NULL)
+        ask(fl);
+    else if (!sure && fl->error_status != 0 && may_come_back(fl))
+        ask_around(fl);
+    else
+        fill_cut(fl);
+}
+
+/* --- what breaks --- */
 
 static void body_failed(struct fill *fl, enum up_end why)
 {
@@ -307,7 +370,17 @@ static void broke_in_body(struct fill *fl, enum up_end why)
         is_strong(gobj_head(fl->o)->etag))
         return; /* the carrier could not wait; when there is memory the rest is asked for */
     if (!may_resume(fl, why)) {
-        body_failed(fl, why);
+        if (why == UP_END_SIZE || why == UP_END_MEMORY || why == UP_END_PROTOCOL ||
+            !may_come_back(fl)) {
+            body_failed(fl, why);
+            return;
+        }
+        if (gobj_now(fl->o).state == GOBJ_STREAMING) {
+            gobj_resuming(fl->o);
+            store_notify(fl->o);
+        }
+        fl->error_status = 502;
+        ask_around(fl);
         return;
     }
     fl->resumes++;
@@ -342,6 +415,10 @@ void fill_broke(struct fill *fl, enum up_end why)
              "no answer: %s", ends[why].text);
     if (ask_next(fl, status))
         return;
+    if (status == 502 && may_come_back(fl)) {
+        ask_around(fl);
+        return;
+    }
     FETCH_COUNT(f, cache_fill_errors[ends[why].metric]);
     fill_without_body(fl, status, why == UP_END_MEMORY ? "1" : NULL, fill_error_ttl_us(f), true);
 }
@@ -429,6 +506,7 @@ static void start_body(struct fill *fl, const struct http_reply *r)
         return;
     }
     fill_enter(fl, FILL_BODY, fetch_limits(f)->fill_stall_us);
+    fl->away_since_us = 0;
     fl->dirty = true;
     if (empty) {
         drop_exchange(fl);
@@ -472,11 +550,17 @@ static void refused(struct fill *fl, const struct http_reply *r)
 static void resumed(struct fill *fl, const struct http_reply *r)
 {
     if (!head_continues(fl->o, r, &fl->total)) {
+        if ((r->status == 404 || r->status == 410) && is_live(fl)) {
+            rest_is_missing(fl);
+            return;
+        }
         drop_exchange(fl);
         body_failed(fl, UP_END_SHORT);
         return;
     }
     gobj_resumed(fl->o);
+    fl->away_since_us = 0;
+    fl->error_status = 0;
     fl->dirty = true;
     fill_enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
 }
@@ -532,6 +616,7 @@ static enum st on_reserve(struct up_exchange *x, void **p, size_t *cap)
     struct fill *fl = fill_of(x);
     enum st st = gobj_reserve(fl->o, p, cap);
 
+    fl->into = *p;
     if (st == ST_ENOMEM && fl->phase != FILL_NO_MEMORY) {
         FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_MEMORY]);
         fl->dry_since_us = loop_now(fill_loop(fl));
@@ -544,7 +629,10 @@ static void on_commit(struct up_exchange *x, size_t n)
 {
     struct fill *fl = fill_of(x);
 
-    gobj_commit(fl->o, n);
+    if (fill_is_native(fl) && gobj_kind(fl->o) == GOBJ_MEDIA && gobj_head(fl->o)->length < 0)
+        gobj_commit_to(fl->o, n, boxes_feed(&fl->boxes, fl->into, n));
+    else
+        gobj_commit(fl->o, n);
     fl->dirty = true;
     if (fl->phase == FILL_NO_MEMORY)
         fill_enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
@@ -634,6 +722,12 @@ static void on_timer(struct loop *l, struct timer *t)
         return;
     case FILL_NO_MEMORY:
         try_for_memory(fl);
+        return;
+    case FILL_AWAY:
+        if (has_begun(fl))
+            resume(fl);
+        else
+            ask(fl);
         return;
     case FILL_RESTING:
         o = fill_finish(fl);

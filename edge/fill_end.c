@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "edge/fetch_int.h"
 #include "edge/sub.h"
 
@@ -149,7 +150,7 @@ void fill_complete(struct fill *fl)
     bool forget = fl->forget;
     struct gobj *o;
 
-    if ((fl->total >= 0 && (uint64_t)fl->total != gobj_now(fl->o).published) ||
+    if ((fl->total >= 0 && (uint64_t)fl->total != gobj_written(fl->o)) ||
         gobj_complete(fl->o) != ST_OK) {
         fill_broke(fl, UP_END_SHORT);
         gobj_unref(&stale);
@@ -166,6 +167,25 @@ void fill_complete(struct fill *fl)
         store_unlink(f->loop, o);
     gobj_unref(&o);
     gobj_unref(&stale);
+}
+
+/* A home that has lost its memory goes on with the stream, but not with this segment: players finish
+ * what they have of it, and so may those who come later, because there will never be more. */
+void fill_cut(struct fill *fl)
+{
+    struct fetch *f = fl->fetch;
+    struct gobj *o = fill_finish(fl);
+
+    if (gobj_now(o).published == 0 || gobj_cut(o) != ST_OK) {
+        fill_fail_object(f->loop, o);
+    } else {
+        FETCH_COUNT(f, cache_fill_errors[METRIC_FILL_ERROR_SHORT]);
+        log_note(f->loop->log, LOG_CTX_TEXT(NULL, "object", gobj_key(o)), "fetch",
+                 "nobody has the rest of a segment: it ends where it is");
+        store_notify(o);
+        store_completed(f->loop, o);
+    }
+    gobj_unref(&o);
 }
 
 /* --- a document that a subscription has brought --- */

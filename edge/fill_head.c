@@ -73,8 +73,7 @@ static enum gobj_kind kind_of(const struct fill *fl)
     return gobj_kind(fl->o != NULL ? fl->o : fl->stale);
 }
 
-/* Of a stream that was followed once; 0: not known. */
-static uint64_t segment_us(const struct fill *fl)
+uint64_t head_segment_us(const struct fill *fl)
 {
     const char *key = gobj_key(fl->o != NULL ? fl->o : fl->stale);
 
@@ -108,8 +107,8 @@ struct verdict head_of_reply(const struct fill *fl, const struct http_reply *r, 
         h->shared = true;
         return (struct verdict){ true, UINT64_MAX, h->born_us };
     }
-    if (kind_of(fl) == GOBJ_DOC && segment_us(fl) > 0) {
-        h->swr_us = segment_us(fl);
+    if (kind_of(fl) == GOBJ_DOC && head_segment_us(fl) > 0) {
+        h->swr_us = head_segment_us(fl);
         h->sie_us = 4 * h->swr_us;
         return (struct verdict){ h->shared, now + h->swr_us / 2, h->born_us };
     }
@@ -205,7 +204,7 @@ bool head_continues(const struct gobj *o, const struct http_reply *r, int64_t *t
     open = s.n == 1 && s.p[0] == '*';
     if (!open && (!take_number(&s, &all) || s.n != 0 || all > INT64_MAX))
         return false;
-    if (first != gobj_now(o).published || last < first)
+    if (first != gobj_written(o) || last < first)
         return false;
     if (open) /* to the end, wherever that is; anything else may be a part of the rest */
         return last == RANGE_OPEN_END || (h->length >= 0 && last + 1 == (uint64_t)h->length);

@@ -302,39 +302,51 @@ static uint64_t size_limit(const struct gobj *o)
                                                                    : limit;
 }
 
+uint64_t gobj_written(const struct gobj *o)
+{
+    return atomic_load_explicit(&o->published, memory_order_relaxed) + o->held_back;
+}
+
 enum st gobj_reserve(struct gobj *o, void **p, size_t *cap)
 {
-    uint64_t published = atomic_load_explicit(&o->published, memory_order_relaxed);
+    uint64_t written = gobj_written(o);
     uint64_t limit = size_limit(o);
     uint64_t room;
 
     OBJ_CHECK(o, GOBJ_MAGIC);
     CHECK(state_of(o) == GOBJ_STREAMING && o->owns_chunks);
-    if (published >= limit)
+    if (written >= limit)
         return ST_ELIMIT;
-    if (o->tail == NULL || published == o->tail_base + o->tail->cap) {
-        enum st st = step_chunk(o, &o->tail, &o->tail_base, published);
+    if (o->tail == NULL || written == o->tail_base + o->tail->cap) {
+        enum st st = step_chunk(o, &o->tail, &o->tail_base, written);
 
         if (st != ST_OK)
             return st;
     }
-    room = o->tail_base + o->tail->cap - published;
-    if (room > limit - published)
-        room = limit - published;
-    *p = o->tail->data + (published - o->tail_base);
+    room = o->tail_base + o->tail->cap - written;
+    if (room > limit - written)
+        room = limit - written;
+    *p = o->tail->data + (written - o->tail_base);
     *cap = (size_t)room;
     return ST_OK;
 }
 
-void gobj_commit(struct gobj *o, size_t n)
+void gobj_commit_to(struct gobj *o, size_t n, uint64_t whole)
 {
     uint64_t published = atomic_load_explicit(&o->published, memory_order_relaxed);
+    uint64_t written = published + o->held_back + n;
 
     CHECK(state_of(o) == GOBJ_STREAMING && o->tail != NULL);
-    CHECK(published + n <= o->tail_base + o->tail->cap);
-    CHECK(o->head.length < 0 || published + n <= (uint64_t)o->head.length);
-    atomic_store_explicit(&o->published, published + n, memory_order_release);
+    CHECK(written <= o->tail_base + o->tail->cap && whole <= written);
+    CHECK(o->head.length < 0 || written <= (uint64_t)o->head.length);
+    if (whole < published)
+        whole = published;
+    o->held_back = written - whole;
+    if (whole > published)
+        atomic_store_explicit(&o->published, whole, memory_order_release);
 }
+
+void gobj_commit(struct gobj *o, size_t n) { gobj_commit_to(o, n, gobj_written(o) + n); }
 
 /* Whole or not at all: a worker's chunk becomes visible with its last byte. */
 enum st gobj_append(struct gobj *o, const void *p, size_t n)
@@ -346,7 +358,7 @@ enum st gobj_append(struct gobj *o, const void *p, size_t n)
     const uint8_t *from = p;
 
     OBJ_CHECK(o, GOBJ_MAGIC);
-    CHECK(state_of(o) == GOBJ_STREAMING && o->owns_chunks);
+    CHECK(state_of(o) == GOBJ_STREAMING && o->owns_chunks && o->held_back == 0);
     if (n > limit || published > limit - n)
         return ST_ELIMIT;
     for (size_t done = 0; done < n;) {
@@ -374,10 +386,22 @@ enum st gobj_append(struct gobj *o, const void *p, size_t n)
 
 enum st gobj_complete(struct gobj *o)
 {
-    uint64_t published = atomic_load_explicit(&o->published, memory_order_relaxed);
+    uint64_t written = gobj_written(o);
 
-    if (o->head.length >= 0 && (uint64_t)o->head.length != published)
+    if (o->head.length >= 0 && (uint64_t)o->head.length != written)
         return ST_EPROTO;
+    if (o->held_back > 0)
+        atomic_store_explicit(&o->published, written, memory_order_release);
+    o->held_back = 0;
+    become(o, GOBJ_COMPLETE);
+    return ST_OK;
+}
+
+enum st gobj_cut(struct gobj *o)
+{
+    if (o->head.length >= 0)
+        return ST_EPROTO;
+    o->held_back = 0;
     become(o, GOBJ_COMPLETE);
     return ST_OK;
 }

@@ -34,7 +34,8 @@
     X(EXPECTED, GOBJ_BIT(FETCHING) | GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE)) /* will exist */  \
     X(FETCHING, GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE) | GOBJ_BIT(FAILED))   /* no head yet */ \
     X(STREAMING, GOBJ_BIT(RESUMING) | GOBJ_BIT(COMPLETE) | GOBJ_BIT(FAILED))   /* growing */     \
-    X(RESUMING, GOBJ_BIT(STREAMING) | GOBJ_BIT(FAILED)) /* upstream died, asking for the rest */ \
+    X(RESUMING, GOBJ_BIT(STREAMING) | GOBJ_BIT(COMPLETE) |                                       \
+                    GOBJ_BIT(FAILED)) /* upstream died, asking for the rest */                   \
     X(COMPLETE, 0)                                                                               \
     X(NEGATIVE, 0) /* an answer without a body of ours: 404, 502 ... for a short while */        \
     X(FAILED, 0)   /* unlinked; readers are aborted */
@@ -99,8 +100,14 @@ MUST_USE enum st gobj_start(struct gobj *o, const struct gobj_head *h, uint64_t 
 /* Where the next bytes may be written (at least 1): then gobj_commit() publishes n of them. */
 MUST_USE enum st gobj_reserve(struct gobj *o, void **p, size_t *cap);
 void gobj_commit(struct gobj *o, size_t n);
+/* The same, but only what lies below `whole` is published; the rest waits, for gobj_complete() at
+ * the latest. What was written goes on behind gobj_written() after RESUMING, too. */
+void gobj_commit_to(struct gobj *o, size_t n, uint64_t whole);
+uint64_t gobj_written(const struct gobj *o);
 MUST_USE enum st gobj_append(struct gobj *o, const void *p, size_t n);
 MUST_USE enum st gobj_complete(struct gobj *o);
+/* There will be no more: it ends where it is published. Also from RESUMING. EPROTO as above. */
+MUST_USE enum st gobj_cut(struct gobj *o);
 void gobj_resuming(struct gobj *o);
 void gobj_resumed(struct gobj *o);
 void gobj_fail(struct gobj *o);

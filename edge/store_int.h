@@ -36,6 +36,7 @@ struct gobj {
     uint64_t vouched_us;     /* (H) fresh_until_us less what stale-if-error added */
     struct chunk *tail;      /* (H) */
     uint64_t tail_base;      /* (H) offset of tail's first byte */
+    uint64_t held_back;      /* (H) written behind `published` */
     uint64_t capacity_bytes; /* (H) of all chunks */
 
     struct gobj *bucket_next; /* (L) */
