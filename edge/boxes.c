@@ -13,6 +13,12 @@ static uint64_t be(const uint8_t *p, size_t n)
     return v;
 }
 
+/* How many the head has, as far as it is known. */
+static unsigned head_bytes(const struct boxes *b)
+{
+    return b->n >= HEAD && be(b->head, 4) == 1 ? LARGE_HEAD : HEAD;
+}
+
 static bool is_mdat(const struct boxes *b) { return memcmp(b->head + 4, "mdat", 4) == 0; }
 
 /* The head is there: how much of the box follows? False: that cannot be. */
@@ -43,11 +49,9 @@ uint64_t boxes_feed(struct boxes *b, const void *p, size_t n)
 
     b->seen += n;
     while (at < end && !b->lost) {
-        unsigned want = b->n < HEAD || be(b->head, 4) != 1 ? HEAD : LARGE_HEAD;
-
-        if (b->n < want) {
+        if (b->n < head_bytes(b)) {
             b->head[b->n++] = *at++;
-            if (b->n < HEAD || (b->n == HEAD && be(b->head, 4) == 1))
+            if (b->n < head_bytes(b))
                 continue;
             b->lost = !measure(b);
         } else {

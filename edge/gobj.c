@@ -402,6 +402,8 @@ enum st gobj_cut(struct gobj *o)
     if (o->head.length >= 0)
         return ST_EPROTO;
     o->held_back = 0;
+    if (state_of(o) == GOBJ_RESUMING)
+        become(o, GOBJ_STREAMING);
     become(o, GOBJ_COMPLETE);
     return ST_OK;
 }

@@ -34,8 +34,7 @@
     X(EXPECTED, GOBJ_BIT(FETCHING) | GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE)) /* will exist */  \
     X(FETCHING, GOBJ_BIT(STREAMING) | GOBJ_BIT(NEGATIVE) | GOBJ_BIT(FAILED))   /* no head yet */ \
     X(STREAMING, GOBJ_BIT(RESUMING) | GOBJ_BIT(COMPLETE) | GOBJ_BIT(FAILED))   /* growing */     \
-    X(RESUMING, GOBJ_BIT(STREAMING) | GOBJ_BIT(COMPLETE) |                                       \
-                    GOBJ_BIT(FAILED)) /* upstream died, asking for the rest */                   \
+    X(RESUMING, GOBJ_BIT(STREAMING) | GOBJ_BIT(FAILED)) /* upstream died, asking for the rest */ \
     X(COMPLETE, 0)                                                                               \
     X(NEGATIVE, 0) /* an answer without a body of ours: 404, 502 ... for a short while */        \
     X(FAILED, 0)   /* unlinked; readers are aborted */

@@ -115,6 +115,7 @@ struct session {
     bool past_new;   /* there is more to be written */
     bool past_there; /* there may be a file */
     struct timer past_timer;
+    int64_t own_from_us; /* start of the first Period that is our own */
     int64_t k;            /* of the Period that the next exchange may open */
     uint64_t next_number; /* at least this for its segments */
 

@@ -217,8 +217,10 @@ void session_over(struct session *s)
 {
     s->over = true;
     pin_release(s);
-    if (s->model != NULL)
+    if (s->model != NULL) { /* who begins now is to find only what there is */
+        (void)model_expire(s->model, s->own_from_us);
         model_end(s->model);
+    }
     if (s->stream != NULL) {
         session_render_now(s);
         stream_end(loop_of(s), s->stream);

@@ -93,7 +93,7 @@ void session_render_now(struct session *s)
 {
     if (s->model == NULL || s->stream == NULL)
         return;
-    if (s->period_reps == 0 && !s->over)
+    if (s->period_reps == 0)
         return; /* of the past only: players have that, and wait for what is new */
     render(s, false);
     render(s, true);
@@ -175,6 +175,8 @@ static enum st on_period(struct session *s, const json_t *j)
     if (st != ST_OK)
         return st;
     s->k = k;
+    if (s->period_reps == 0)
+        s->own_from_us = start * 1000;
     session_drop_resume(s);
     s->period_tag = (uint64_t)next_tag;
     s->period_reps = (unsigned)n;

@@ -23,13 +23,17 @@ def test_a_killed_home_goes_on_with_the_broadcast(launch, short_dir, publish):  
     b = Box(launch, short_dir)
     publish(b.into("show"))
     before = wait_mpd(b.mpd("show"), lambda m: number_of(m) >= 2)
+    wait_for(lambda: list((short_dir / "a-state/streams").rglob("show.past")))
     b.freshet.stop(signal.SIGKILL)
 
     b = Box(launch, short_dir)  # the same directories, as after a crash
     publish(b.into("show"), 8)
-    m = wait_mpd(b.mpd("show"), lambda m: number_of(m) >= 1)
+    m = wait_mpd(b.mpd("show"), lambda m: len(m.periods) == 2)
     assert session_of(m) == session_of(before) and m.ast == before.ast
     assert schema_says(m, short_dir) == ""
+    for name, rep in m.periods["p0"].items():  # who was in the middle of it finds his way out
+        was = before.periods["p0"][name]
+        assert not rep.open and rep.segments[0] == was.segments[0] and rep.init == was.init
     m = wait_mpd(b.mpd("show"), lambda m: m.type == "static")
     (period,) = m.periods
     assert int(period[1:]) >= 16
@@ -41,7 +45,7 @@ def test_a_killed_home_goes_on_with_the_broadcast(launch, short_dir, publish):  
     check_media(m)
     assert play(b.mpd("show")) > 0
     # and what is over is over, also for the disk
-    wait_for(lambda: not list((short_dir / "a-state/streams").rglob("*.json")))
+    wait_for(lambda: not list((short_dir / "a-state/streams").rglob("*.*")))
     b.freshet.stop(signal.SIGKILL)
     b = Box(launch, short_dir)
     publish(b.into("show"))

@@ -9,10 +9,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from cable import Cable
 from conftest import PATIENCE, QUIET, get, metric, wait_for
+from dash import boxes
 from live import FFMPEG, Mpd, Publisher, check_media, wait_mpd
 from wire import H2, Ended, Wire
 
@@ -202,6 +204,25 @@ def test_a_data_centre_that_dies_and_comes_back(launch, short_dir, publishers):
     here = wait_mpd(pop.mpd("show"), lambda m: m.ast == there.ast)
     assert here.type == "dynamic"
     wait_for(lambda: pop.followed() == 1)
+
+
+def test_a_segment_whose_home_has_forgotten_it_ends_at_a_whole_chunk(
+    launch, short_dir, publishers
+):
+    dc = Dc(launch, short_dir, listen=f"http://127.0.0.1:{free_port()}")
+    pop = Pop(launch, dc.tier)
+    publishers.add(dc.publish("show"))
+    mpd = wait_mpd(pop.mpd("show"), lambda m: m.latest() > 1 and m.periods["p0"]["v0"].open)
+    rep = mpd.periods["p0"]["v0"]
+    url = rep.url(rep.segments[-1][0])
+    with urlopen(url, timeout=PATIENCE) as reader:
+        some = reader.read(100)
+        dc.die()
+        dc.start()
+        all_of_it = some + reader.read()  # an IncompleteRead if it were broken off
+    kinds = [(kind, stop) for kind, _, stop in boxes(all_of_it)]
+    assert kinds[-1] == ("mdat", len(all_of_it)), kinds
+    assert get(url)[::2] == (200, all_of_it), "nor will there ever be more"
 
 
 def test_a_subscription_that_was_cut_goes_on_where_it_was(launch, short_dir, publishers):

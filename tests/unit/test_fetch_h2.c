@@ -13,11 +13,13 @@ static struct view *want_media(struct world *w, const char *key)
 
 /* --- tests --- */
 
+/* Readers see whole chunks. */
 static void a_segment_is_filled_as_it_comes(void **state)
 {
     struct world w;
     struct upstream up;
     struct view *v, *second;
+    static const char chunk[] = "\0\0\0\x0dmdathello";
 
     (void)state;
     open_tier(&w, &up, 1, false, "");
@@ -28,16 +30,20 @@ static void a_segment_is_filled_as_it_comes(void **state)
     assert_true(asked(&up, ":path: " SEGMENT(7) "\n"));
     assert_true(asked(&up, ":scheme: http\n"));
     assert_false(asked(&up, "range"));
-    respond(&up, &up.call[0], "200", "\"e\"", NULL, "hello", false);
+    answer(&up, &up.call[0], "200", "etag", "\"e\"", "content-range", NULL, chunk, sizeof chunk - 1,
+           false);
     IS(v, STREAMING);
-    assert_string_equal(body_of(v), "hello");
+    assert_memory_equal(body_of(v), chunk, sizeof chunk - 1);
+    assert_int_equal(gobj_now(view_gobj(v)).published, sizeof chunk - 1);
     assert_string_equal(gobj_head(view_gobj(v))->etag, "\"e\"");
     second = want_media(&w, SEGMENT(8)); /* on the same connection */
     exchange(&up);
     assert_int_equal(up.calls, 2);
-    go_on(&up, &up.call[0], " world", true);
+    go_on(&up, &up.call[0], "the beginning ", false);
+    assert_int_equal(gobj_now(view_gobj(v)).published, sizeof chunk - 1);
+    go_on(&up, &up.call[0], "and the rest", true);
     IS(v, COMPLETE);
-    assert_string_equal(body_of(v), "hello world");
+    assert_string_equal(body_of(v) + sizeof chunk - 1, "the beginning and the rest");
     assert_true(gobj_fresh_until(view_gobj(v)) == UINT64_MAX);
     assert_true(gobj_head(view_gobj(v))->shared);
     assert_int_equal(COUNT(&w, cache_fills[METRIC_TIER_EDGE]), 1);

@@ -45,7 +45,7 @@ static struct gobj *make_complete(size_t n)
 
 /* --- states --- */
 
-enum verb { FETCH, START, NEGATE, FINISH, BREAK, RESUME, FAIL, APPEND, RESERVE, VERBS };
+enum verb { FETCH, START, NEGATE, FINISH, BREAK, RESUME, FAIL, APPEND, RESERVE, CUT, VERBS };
 
 static void apply(struct gobj *o, enum verb verb)
 {
@@ -80,6 +80,9 @@ static void apply(struct gobj *o, enum verb verb)
         break;
     case RESERVE:
         assert_int_equal(gobj_reserve(o, &p, &cap), ST_OK);
+        break;
+    case CUT:
+        assert_int_equal(gobj_cut(o), ST_OK);
         break;
     case VERBS:
         break;
@@ -125,20 +128,53 @@ static struct gobj *make_in(enum gobj_state s)
     return o;
 }
 
+static void what_is_not_whole_is_held_back(void **state)
+{
+    struct gobj *o = make_in(GOBJ_STREAMING), *cut = make_in(GOBJ_STREAMING);
+    size_t cap;
+    void *p;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct gobj *x = i == 0 ? o : cut;
+
+        assert_int_equal(gobj_reserve(x, &p, &cap), ST_OK);
+        memcpy(p, "abcdef", 6);
+        gobj_commit_to(x, 6, 4);
+        assert_int_equal(gobj_now(x).published, 4);
+        assert_int_equal(gobj_written(x), 6);
+        gobj_resuming(x); /* what is held back is not asked for again */
+        gobj_resumed(x);
+        assert_int_equal(gobj_reserve(x, &p, &cap), ST_OK);
+        memcpy(p, "gh", 2);
+        gobj_commit_to(x, 2, 4);
+        assert_int_equal(gobj_now(x).published, 4);
+    }
+    assert_int_equal(gobj_complete(o), ST_OK);
+    assert_int_equal(gobj_now(o).published, 8);
+    gobj_resuming(cut);
+    assert_int_equal(gobj_cut(cut), ST_OK);
+    assert_int_equal(gobj_now(cut).state, GOBJ_COMPLETE);
+    assert_int_equal(gobj_now(cut).published, 4);
+    gobj_unref(&o);
+    gobj_unref(&cut);
+}
+
 static void only_the_transitions_of_the_design_are_possible(void **state)
 {
     static const unsigned allowed[] = {
         [GOBJ_EXPECTED] = 1u << FETCH | 1u << START | 1u << NEGATE,
         [GOBJ_FETCHING] = 1u << START | 1u << NEGATE | 1u << FAIL,
-        [GOBJ_STREAMING] = 1u << FINISH | 1u << BREAK | 1u << FAIL | 1u << APPEND | 1u << RESERVE,
-        [GOBJ_RESUMING] = 1u << RESUME | 1u << FAIL,
+        [GOBJ_STREAMING] =
+            1u << FINISH | 1u << BREAK | 1u << FAIL | 1u << APPEND | 1u << RESERVE | 1u << CUT,
+        [GOBJ_RESUMING] = 1u << RESUME | 1u << FAIL | 1u << CUT,
         [GOBJ_COMPLETE] = 0,
         [GOBJ_NEGATIVE] = 0,
         [GOBJ_FAILED] = 0,
     };
     static const enum gobj_state leads_to[] = {
         GOBJ_FETCHING,  GOBJ_STREAMING, GOBJ_NEGATIVE,  GOBJ_COMPLETE,  GOBJ_RESUMING,
-        GOBJ_STREAMING, GOBJ_FAILED,    GOBJ_STREAMING, GOBJ_STREAMING,
+        GOBJ_STREAMING, GOBJ_FAILED,    GOBJ_STREAMING, GOBJ_STREAMING, GOBJ_COMPLETE,
     };
 
     (void)state;
@@ -512,6 +548,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
     const struct CMUnitTest tests[] = {
         T(only_the_transitions_of_the_design_are_possible),
+        T(what_is_not_whole_is_held_back),
         T(a_head_is_copied_and_absent_strings_are_empty),
         T(bytes_are_right_at_every_size_around_chunk_borders),
         T(a_body_of_known_length_wastes_nothing),
