@@ -1,8 +1,9 @@
 /* edge/fetch_int.h - the shapes shared by fetch.c, fill*.c and sub*.c only
  *
  * Purpose   fetch.c keeps what a loop has (servers, the list of fills) and takes the store's
- *           orders; fill.c is the life of one fill, fill_end.c its ways out; fill_head.c turns a
- *           response head into an object's. sub.c follows streams and answers fills.
+ *           orders; fill.c is the life of one fill, fill_end.c its ways out, fill_away.c its waiting
+ *           for a home that is away; fill_head.c turns a response head into an object's. sub.c
+ *           follows streams and answers fills.
  * Thread    the loop's own, all of it.
  * Tests     tests/unit/test_fetch.c and its sisters: _again, _h2, _threads, _tls
  */
@@ -131,6 +132,19 @@ void fill_expect(struct fill *fl, uint64_t size); /* the upstream says how long 
 void fill_enter(struct fill *fl, enum fill_phase phase, uint64_t in_us);
 void fill_cancel_exchange(struct fill *fl);
 void fill_broke(struct fill *fl, enum up_end why); /* the exchange is over, or never was */
+
+void fill_ask(struct fill *fl); /* whoever is next in rank */
+const struct route_host *
+fill_host(const struct fill *fl);           /* him; NULL: there is nobody (any more) */
+bool fill_has_begun(const struct fill *fl); /* it has a head, and maybe bytes */
+void fill_drop_exchange(struct fill *fl);   /* the head said all that we want to know */
+static inline bool fill_is_strong(const char *etag) { return etag[0] == '"'; }
+
+/* fill_away.c */
+bool fill_is_live(const struct fill *fl);
+bool fill_may_come_back(struct fill *fl);   /* nobody answers: is it worth while to wait? */
+void fill_ask_around(struct fill *fl);      /* the next one now, or all of them again in a moment */
+void fill_rest_is_missing(struct fill *fl); /* the one who was asked for the rest has said so */
 
 /* fill_end.c. Failures are forgotten after this, or asked again; each after another while. */
 uint64_t fill_error_ttl_us(struct fetch *f);

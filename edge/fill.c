@@ -6,7 +6,7 @@
  *            broke (at any time) -> before the head: without_body
  *                                -> in the body: resume (back to ask), or fail
  *
- * The ways out are in fill_end.c. */
+ * The ways out are in fill_end.c; what waits for a home that is away is in fill_away.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +19,7 @@
 #include "edge/up_h1.h"
 #include "edge/up_h2.h"
 
-enum { RESUMES_MAX = 2, AWAY_SEGMENTS = 4 };
-#define AWAY_RETRY_US (200 * MS_US)
+enum { RESUMES_MAX = 2 };
 #define MEMORY_RETRY_US (50 * MS_US)
 
 static const struct {
@@ -87,7 +86,7 @@ void fill_cancel_exchange(struct fill *fl)
 }
 
 /* The head said all that we want to know. */
-static void drop_exchange(struct fill *fl)
+void fill_drop_exchange(struct fill *fl)
 {
     if (fl->peer == NULL)
         return;
@@ -97,8 +96,6 @@ static void drop_exchange(struct fill *fl)
         up_h1_drop(&fl->x);
     release_peer(fl);
 }
-
-static void ask(struct fill *fl);
 
 static const char *or_null(const char *text) { return text[0] != '\0' ? text : NULL; }
 
@@ -140,7 +137,7 @@ static void put_first(const struct route_host **ranked, unsigned n, const char *
 }
 
 /* Whom to ask now; NULL: there is nobody (any more). */
-static const struct route_host *host_of(const struct fill *fl)
+const struct route_host *fill_host(const struct fill *fl)
 {
     const struct routes *r = fl->fetch->routes;
     const char *name = gobj_key(fill_subject(fl)) + 1;
@@ -170,9 +167,9 @@ static bool ask_next(struct fill *fl, int error_status)
         fl->error_status = error_status;
     fill_cancel_exchange(fl);
     fl->rank++;
-    if (host_of(fl) == NULL)
+    if (fill_host(fl) == NULL)
         return false;
-    ask(fl);
+    fill_ask(fl);
     return true;
 }
 
@@ -186,7 +183,7 @@ static uint64_t answer_us(const struct fill *fl)
 }
 
 /* It has a head, and maybe bytes. */
-static bool has_begun(const struct fill *fl)
+bool fill_has_begun(const struct fill *fl)
 {
     enum gobj_state state = fl->o != NULL ? gobj_now(fl->o).state : GOBJ_FETCHING;
 
@@ -200,7 +197,7 @@ static bool leave_to_push(struct fill *fl)
     const struct conf_edge_limits *lim = fetch_limits(fl->fetch);
     struct gobj *doc;
 
-    if (fl->o == NULL || fl->stale != NULL || fl->no_push || fl->rank > 0 || has_begun(fl) ||
+    if (fl->o == NULL || fl->stale != NULL || fl->no_push || fl->rank > 0 || fill_has_begun(fl) ||
         gobj_kind(fl->o) != GOBJ_DOC)
         return false;
     switch (sub_want(fl->fetch, fl, &doc)) {
@@ -218,11 +215,11 @@ static bool leave_to_push(struct fill *fl)
     return false;
 }
 
-static void ask(struct fill *fl)
+void fill_ask(struct fill *fl)
 {
     struct fetch *f = fl->fetch;
     const struct conf_edge_limits *lim = fetch_limits(f);
-    const struct route_host *host = host_of(fl);
+    const struct route_host *host = fill_host(fl);
     enum st st;
 
     CHECK(fl->peer == NULL);
@@ -238,7 +235,7 @@ static void ask(struct fill *fl)
         return;
     }
     /* What broke off is asked for at once, as far as the purse allows. */
-    if (!has_begun(fl) && !breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
+    if (!fill_has_begun(fl) && !breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
         release_peer(fl);
         fill_broke(fl, UP_END_CONNECT);
         return;
@@ -255,70 +252,6 @@ static void ask(struct fill *fl)
     } else if (st != ST_OK) {
         fill_broke(fl, st == ST_ENOMEM ? UP_END_MEMORY : UP_END_CONNECT);
     }
-}
-
-/* --- a home that is away --- */
-
-static bool is_strong(const char *etag) { return etag[0] == '"'; }
-
-/* Something of a stream that was followed, and if it has begun a segment in progress: the rest is
- * made where the stream is made, and nowhere else. */
-static bool is_live(const struct fill *fl)
-{
-    if (!fill_is_native(fl) || fl->o == NULL || fl->stale != NULL ||
-        gobj_kind(fl->o) != GOBJ_MEDIA || head_segment_us(fl) == 0)
-        return false;
-    return !has_begun(fl) || (gobj_head(fl->o)->length < 0 && is_strong(gobj_head(fl->o)->etag));
-}
-
-/* Nobody answers. Who waits for it is better off to wait on, for as long as a manifest may be stale,
- * than to be told of an error that is not his. */
-static bool may_come_back(struct fill *fl)
-{
-    uint64_t now_us = loop_now(fill_loop(fl));
-
-    if (!is_live(fl))
-        return false;
-    if (fl->away_since_us == 0)
-        fl->away_since_us = now_us;
-    return now_us - fl->away_since_us < AWAY_SEGMENTS * head_segment_us(fl);
-}
-
-/* The next one in the list now, all of them again in a moment. */
-static void ask_around(struct fill *fl)
-{
-    fl->rank++;
-    if (host_of(fl) != NULL) {
-        ask(fl);
-        return;
-    }
-    fl->rank = 0;
-    fl->error_status = 0;
-    fill_enter(fl, FILL_AWAY, AWAY_RETRY_US);
-}
-
-/* Is it being asked where the stream is followed? What that one does not know is nowhere. */
-static bool asks_home(const struct fill *fl)
-{
-    const char *key = gobj_key(fl->o);
-    const char *at = sub_followed_at(fl->fetch, key + 1, fill_stream_name_len(key));
-
-    return at != NULL && fl->peer != NULL && strcmp(fl->peer->host->url, at) == 0;
-}
-
-/* The one who was asked for the rest does not have it. */
-static void rest_is_missing(struct fill *fl)
-{
-    bool sure = asks_home(fl);
-
-    drop_exchange(fl);
-    fl->rank++;
-    if (!sure && host_of(fl) != NULL)
-        ask(fl);
-    else if (!sure && fl->error_status != 0 && may_come_back(fl))
-        ask_around(fl);
-    else
-        fill_cut(fl);
 }
 
 /* --- what breaks --- */
@@ -350,7 +283,7 @@ static bool may_resume(struct fill *fl, enum up_end why)
 {
     if (why == UP_END_SIZE || why == UP_END_MEMORY || why == UP_END_PROTOCOL)
         return false;
-    if (fl->resumes >= RESUMES_MAX || !is_strong(gobj_head(fl->o)->etag))
+    if (fl->resumes >= RESUMES_MAX || !fill_is_strong(gobj_head(fl->o)->etag))
         return false;
     return purse_spend(&fl->fetch->purse);
 }
@@ -361,17 +294,17 @@ static void resume(struct fill *fl)
         gobj_resuming(fl->o);
         store_notify(fl->o);
     }
-    ask(fl);
+    fill_ask(fl);
 }
 
 static void broke_in_body(struct fill *fl, enum up_end why)
 {
     if (why == UP_END_MEMORY && fl->phase == FILL_NO_MEMORY && !is_dry(fl) &&
-        is_strong(gobj_head(fl->o)->etag))
+        fill_is_strong(gobj_head(fl->o)->etag))
         return; /* the carrier could not wait; when there is memory the rest is asked for */
     if (!may_resume(fl, why)) {
         if (why == UP_END_SIZE || why == UP_END_MEMORY || why == UP_END_PROTOCOL ||
-            !may_come_back(fl)) {
+            !fill_may_come_back(fl)) {
             body_failed(fl, why);
             return;
         }
@@ -380,13 +313,13 @@ static void broke_in_body(struct fill *fl, enum up_end why)
             store_notify(fl->o);
         }
         fl->error_status = 502;
-        ask_around(fl);
+        fill_ask_around(fl);
         return;
     }
     fl->resumes++;
     if (fill_is_native(fl) && fl->resumes == RESUMES_MAX) { /* another one may have it too */
         fl->rank++;
-        if (host_of(fl) == NULL)
+        if (fill_host(fl) == NULL)
             fl->rank--;
     }
     resume(fl);
@@ -407,7 +340,7 @@ void fill_broke(struct fill *fl, enum up_end why)
     if (fl->peer != NULL && ends[why].fault && (fl->unanswered || !fl->peer->host->h2))
         judge_peer(fl, false);
     fill_cancel_exchange(fl);
-    if (has_begun(fl)) {
+    if (fill_has_begun(fl)) {
         broke_in_body(fl, why);
         return;
     }
@@ -415,8 +348,8 @@ void fill_broke(struct fill *fl, enum up_end why)
              "no answer: %s", ends[why].text);
     if (ask_next(fl, status))
         return;
-    if (status == 502 && may_come_back(fl)) {
-        ask_around(fl);
+    if (status == 502 && fill_may_come_back(fl)) {
+        fill_ask_around(fl);
         return;
     }
     FETCH_COUNT(f, cache_fill_errors[ends[why].metric]);
@@ -437,7 +370,7 @@ static void validated(struct fill *fl, const struct http_reply *r)
     struct verdict v = head_of_validation(fl, r, old);
     struct gobj *o;
 
-    drop_exchange(fl);
+    fill_drop_exchange(fl);
     if (fl->stale != NULL) {
         gobj_freshen(fl->stale, v.fresh_until_us);
         gobj_reborn(fl->stale, v.born_us);
@@ -509,7 +442,7 @@ static void start_body(struct fill *fl, const struct http_reply *r)
     fl->away_since_us = 0;
     fl->dirty = true;
     if (empty) {
-        drop_exchange(fl);
+        fill_drop_exchange(fl);
         fill_complete(fl);
     }
 }
@@ -521,7 +454,7 @@ static void missing(struct fill *fl, const struct http_reply *r)
     int status = r->status;
     uint64_t ttl_us = head_negative_us(fl, r);
 
-    drop_exchange(fl);
+    fill_drop_exchange(fl);
     if (ask_next(fl, 0))
         return;
     /* a home that has just come back does not know yet what it will go on with */
@@ -540,7 +473,7 @@ static void refused(struct fill *fl, const struct http_reply *r)
     const char *retry_after = head_text_of(&text, r->kept[HTTP_REPLY_RETRY_AFTER]);
     int status = r->status >= 400 ? r->status : 502;
 
-    drop_exchange(fl);
+    fill_drop_exchange(fl);
     if (ask_next(fl, status))
         return;
     FETCH_COUNT(f, cache_fill_errors[METRIC_FILL_ERROR_STATUS]);
@@ -550,11 +483,11 @@ static void refused(struct fill *fl, const struct http_reply *r)
 static void resumed(struct fill *fl, const struct http_reply *r)
 {
     if (!head_continues(fl->o, r, &fl->total)) {
-        if ((r->status == 404 || r->status == 410) && is_live(fl)) {
-            rest_is_missing(fl);
+        if ((r->status == 404 || r->status == 410) && fill_is_live(fl)) {
+            fill_rest_is_missing(fl);
             return;
         }
-        drop_exchange(fl);
+        fill_drop_exchange(fl);
         body_failed(fl, UP_END_SHORT);
         return;
     }
@@ -678,7 +611,7 @@ void fill_pull(struct fill *fl)
     sub_leave(fl);
     fl->no_push = true;
     fl->own_unlink = false;
-    ask(fl);
+    fill_ask(fl);
 }
 
 void fill_expect(struct fill *fl, uint64_t size)
@@ -724,10 +657,10 @@ static void on_timer(struct loop *l, struct timer *t)
         try_for_memory(fl);
         return;
     case FILL_AWAY:
-        if (has_begun(fl))
+        if (fill_has_begun(fl))
             resume(fl);
         else
-            ask(fl);
+            fill_ask(fl);
         return;
     case FILL_RESTING:
         o = fill_finish(fl);
@@ -773,7 +706,7 @@ void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale)
     f->n_fills++;
     purse_earn(&f->purse);
     if (is_visible(fl->x.path))
-        ask(fl);
+        fill_ask(fl);
     else
         fill_without_body(fl, 400, NULL, fill_error_ttl_us(f), false);
 }

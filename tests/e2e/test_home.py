@@ -33,7 +33,8 @@ def test_a_killed_home_goes_on_with_the_broadcast(launch, short_dir, publish):  
     assert schema_says(m, short_dir) == ""
     for name, rep in m.periods["p0"].items():  # who was in the middle of it finds his way out
         was = before.periods["p0"][name]
-        assert not rep.open and rep.segments[0] == was.segments[0] and rep.init == was.init
+        assert not rep.open and rep.segments[0] == was.segments[0]
+        assert rep.init.split("/")[-2:] == was.init.split("/")[-2:]
     m = wait_mpd(b.mpd("show"), lambda m: m.type == "static")
     (period,) = m.periods
     assert int(period[1:]) >= 16
