@@ -78,7 +78,7 @@ void model_write(const struct model *m, struct buf *out)
     size_t left[MODEL_TRACKS_MAX];
     const char *between = "";
     unsigned n = m->n_periods < MODEL_TEXT_PERIODS ? m->n_periods : MODEL_TEXT_PERIODS;
-    struct model_period *const *newest = m->period + (m->n_periods - n);
+    struct model_period *const *newest = n > 0 ? m->period + (m->n_periods - n) : NULL;
 
     for (size_t i = 0; i < MODEL_TRACKS_MAX; i++)
         left[i] = MODEL_TEXT_SEGMENTS;
