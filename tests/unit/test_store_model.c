@@ -114,6 +114,8 @@
  * test_gobj.c: only_the_transitions_of_the_design_are_possible
  *     a body resumes only where it broke [state-resumed-any]
  *     only the transitions of the table [state-any]
+ * test_gobj.c: what_is_not_whole_is_held_back
+ *     what was held back is published before COMPLETE [order-held-back]
  * test_gobj.c: a_known_length_is_never_short_nor_over
  *     nothing goes over the promised length [append-over]
  *     nothing short is complete [complete-short]
