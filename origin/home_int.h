@@ -122,6 +122,7 @@ struct session {
     bool failed[RDV_NODES_MAX]; /* workers, since one has made a chunk */
     unsigned failures;          /* in a row, without a chunk in between */
     bool refused;               /* by the worker, for what is in the stream */
+    int64_t unusable;           /* frames that it could not use, in this exchange */
     uint64_t failing_since_us;
     struct timer retry;
 
