@@ -210,15 +210,16 @@ static int body_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
 
 /* --- the thread's side --- */
 
-static void say_health(struct ex *ex, uint64_t now_us)
+/* Every second, and a last word that makes its counts whole. */
+static void say_health(struct ex *ex, uint64_t now_us, bool last)
 {
     struct pace *p = &ex->pace;
     int64_t media_ms = enc_stream_counts(ex->stream)->media_ms;
     uint64_t speed;
 
-    if (p->since_us != 0 && now_us - p->since_us < WORKER_HEALTH_US)
+    if (!last && p->since_us != 0 && now_us - p->since_us < WORKER_HEALTH_US)
         return;
-    if (p->since_us != 0) {
+    if (last || p->since_us != 0) {
         speed = media_ms > p->media_ms && p->busy_us > 0
                     ? (uint64_t)(media_ms - p->media_ms) * MS_US * 100 / p->busy_us
                     : 0;
@@ -248,8 +249,8 @@ static void job_work(struct loop *l, struct mail *m)
     ex->pace.busy_us += now_us - began_us;
     if (began_us - j->since_us > ex->pace.lag_us)
         ex->pace.lag_us = began_us - j->since_us;
-    if (j->st == ST_MORE)
-        say_health(ex, now_us);
+    if (j->st >= ST_OK)
+        say_health(ex, now_us, j->st == ST_OK);
     hand_drop(ex->w->hands, (unsigned)l->index);
     m->deliver = job_done;
     mailbox_post(&ex->w->loop->mailbox, m);

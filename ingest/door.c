@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "core/tls.h"
 #include "ingest/conn_int.h"
 
@@ -48,22 +49,31 @@ static bool is_exempt(const struct conf_ingest_limits *lim, const struct addr *a
     return false;
 }
 
+static bool turn_away(struct ingest_loop *f, const struct addr *peer, enum metric_limit limit)
+{
+    char text[ADDR_TEXT_MAX];
+    const struct log_ctx *from = LOG_CTX_TEXT(NULL, "peer", addr_text(peer, text));
+
+    metric_add(&f->loop->metrics->limit_hits[limit], 1);
+    if (limit == METRIC_LIMIT_INGEST_UNPUBLISHED)
+        log_note(f->loop->log, from, "ingest",
+                 "turned away: too many connections that do not publish");
+    else
+        log_note(f->loop->log, from, "ingest", "turned away: too many connections of one address");
+    return false;
+}
+
 static bool admit(struct ingest_loop *f, const struct addr *peer, bool *counted_address)
 {
     const struct conf_ingest_limits *lim = &f->loop->conf->ingest.limits;
-    struct metrics *m = f->loop->metrics;
 
     *counted_address = false;
-    if (atomic_load_explicit(&f->ingest->unpublished, memory_order_relaxed) >= lim->unpublished) {
-        metric_add(&m->limit_hits[METRIC_LIMIT_INGEST_UNPUBLISHED], 1);
-        return false;
-    }
+    if (atomic_load_explicit(&f->ingest->unpublished, memory_order_relaxed) >= lim->unpublished)
+        return turn_away(f, peer, METRIC_LIMIT_INGEST_UNPUBLISHED);
     if (lim->per_address == 0 || is_exempt(lim, peer))
         return true;
-    if (!addr_count_take(f->ingest->per_address, peer, lim->per_address)) {
-        metric_add(&m->limit_hits[METRIC_LIMIT_INGEST_PER_ADDRESS], 1);
-        return false;
-    }
+    if (!addr_count_take(f->ingest->per_address, peer, lim->per_address))
+        return turn_away(f, peer, METRIC_LIMIT_INGEST_PER_ADDRESS);
     return *counted_address = true;
 }
 
