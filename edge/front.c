@@ -15,7 +15,7 @@
 #include "edge/store.h"
 
 enum { FRONT_MAGIC = 0x0f2047a1, FRONT_LOOP_MAGIC = 0x0f204710, CONN_MAGIC = 0x0c0220a1 };
-enum { LINGER_US = 2 * 1000 * 1000, FLUSH_IOV = 64 };
+enum { LINGER_US = 2 * 1000 * 1000 };
 /* The next viewer of a POP is not to pay for a handshake between us. A machine that is gone without
  * a word is noticed by the kernel's probes. */
 #define TIER_IDLE_US (600 * SEC_US)
@@ -357,22 +357,16 @@ static bool evict_slow_reader(struct conn *c)
 
 bool conn_flush(struct conn *c, struct outq *q)
 {
-    while (outq_bytes(q) > 0) {
-        struct iovec v[FLUSH_IOV];
-        int n = outq_iov(q, v, FLUSH_IOV);
-        size_t sum = 0, took;
+    size_t before = outq_bytes(q), took;
 
-        for (int i = 0; i < n; i++)
-            sum += v[i].iov_len;
-        if (io_writev(&c->io, v, n, &took) != ST_OK) {
-            conn_close(c, METRIC_CLOSE_PEER_RESET);
-            return false;
-        }
-        outq_consume(q, took);
+    if (io_write_queue(&c->io, q) < ST_OK) {
+        conn_close(c, METRIC_CLOSE_PEER_RESET);
+        return false;
+    }
+    took = before - outq_bytes(q);
+    if (took > 0) {
         metric_add(&metrics_of(c)->http_response_bytes, took);
         c->taken_bytes += took;
-        if (took < sum)
-            break;
     }
     c->blocked = conn_unsent(c, q);
     return true;

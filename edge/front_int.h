@@ -1,4 +1,4 @@
-/* edge/front_int.h - what front.c, request.c, answer.c, http1_conn.c and http2_conn.c share
+/* edge/front_int.h - what front.c, request*.c, answer.c, http1_conn.c and http2_conn.c share
  *
  * Thread    a loop's own, but for struct front's atomics.
  * Tests     those of edge/front.h.

@@ -18,7 +18,7 @@
 #include "encode/stream.h"
 
 enum { WORKER_MAGIC = 0x3077e501, CONN_MAGIC = 0x3077e502, EX_MAGIC = 0x3077e503 };
-enum { READ_BYTES = 64 * 1024, READS_PER_WAKE = 4, PUMP_BYTES = 256 * 1024, FLUSH_IOV = 64 };
+enum { READ_BYTES = 64 * 1024, READS_PER_WAKE = 4, PUMP_BYTES = 256 * 1024 };
 enum { REFUSAL_BYTES = 4096, SPEED_MAX = 100000 };
 
 static const struct h2_limits limits = {
@@ -506,24 +506,10 @@ static void conn_close(struct conn *c)
 /* False: closed. */
 static bool flush(struct conn *c)
 {
-    struct outq *q = h2_outq(c->h2);
-
-    while (outq_bytes(q) > 0) {
-        struct iovec v[FLUSH_IOV];
-        int n = outq_iov(q, v, FLUSH_IOV);
-        size_t sum = 0, took;
-
-        for (int i = 0; i < n; i++)
-            sum += v[i].iov_len;
-        if (io_writev(&c->io, v, n, &took) != ST_OK) {
-            conn_close(c);
-            return false;
-        }
-        outq_consume(q, took);
-        if (took < sum)
-            break;
-    }
-    return true;
+    if (io_write_queue(&c->io, h2_outq(c->h2)) >= ST_OK)
+        return true;
+    conn_close(c);
+    return false;
 }
 
 static void push(struct conn *c)
