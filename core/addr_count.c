@@ -89,14 +89,3 @@ void addr_count_return(struct addr_count *c, const struct addr *a)
     }
     (void)pthread_mutex_unlock(&c->lock);
 }
-
-unsigned addr_count_get(struct addr_count *c, const struct addr *a)
-{
-    struct addr who = addr_subscriber(a);
-
-    (void)pthread_mutex_lock(&c->lock);
-    struct entry *e = *find_locked(c, &who);
-    unsigned n = e != NULL ? e->n : 0;
-    (void)pthread_mutex_unlock(&c->lock);
-    return n;
-}

@@ -20,6 +20,5 @@ void addr_count_free(struct addr_count **cp);
 
 bool addr_count_take(struct addr_count *c, const struct addr *a, unsigned max);
 void addr_count_return(struct addr_count *c, const struct addr *a); /* one that was taken */
-unsigned addr_count_get(struct addr_count *c, const struct addr *a);
 
 #endif

@@ -113,6 +113,7 @@ struct conf_ingest_limits {
     uint64_t assembly_bytes, control_queue_bytes;   /* of a connection */
     uint64_t spool_bytes;                           /* of a broadcast */
     uint32_t per_address, unpublished;
+    uint32_t streams; /* sessions of the home */
     uint32_t commands_s;
     const struct conf_net *exempt; /* from per_address */
     size_t exempt_n;

@@ -62,14 +62,13 @@ struct conf_key {
 extern const struct conf_key conf_keys[];
 extern const size_t conf_keys_n;
 
-enum { CONF_WHY = 200, CONF_RANGE = 100, CONF_DEPTH = 8 };
+enum { CONF_WHY = 200, CONF_RANGE = 100 };
 
 /* One value; for lists, one element. `field` is the field itself, or the element. */
 MUST_USE enum st conf_value_parse(const struct conf_key *k, const char *text, void *field,
                                   struct conf_mem *m, char why[CONF_WHY]);
 /* As it would stand in a file; false and nothing printed when it is absent. */
 bool conf_value_print(FILE *f, const struct conf_key *k, const void *base);
-void conf_number_text(char out[32], const struct conf_key *k, uint64_t v);
 void conf_range_text(char out[CONF_RANGE], const struct conf_key *k);
 void conf_print_quoted(FILE *f, const char *s);
 
@@ -81,16 +80,6 @@ MUST_USE enum st conf_new(uint64_t generation, struct conf **out);
 void conf_list_put(const struct conf_key *k, void *base, const void *v, size_t n);
 const void *conf_list_get(const struct conf_key *k, const void *base, size_t *n);
 size_t conf_element_size(const struct conf_key *k);
-
-/* Calls back for every row that has a value, map entries by name. part[n-1] is the key itself. */
-struct conf_leaf {
-    const struct conf_key *key;
-    const char *part[CONF_DEPTH];
-    int n;
-    const void *base;
-};
-void conf_visit(const struct conf *c, void (*each)(void *arg, const struct conf_leaf *leaf),
-                void *arg);
 
 /* True when `path` is `prefix`, a dot (none for an empty prefix), and more: *rest. */
 bool conf_path_below(const char *path, const char *prefix, const char **rest);

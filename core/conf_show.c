@@ -7,17 +7,26 @@
 
 /* ---- every value in turn ---- */
 
+enum { DEPTH = 8 };
+
+struct leaf {
+    const struct conf_key *key;
+    const char *part[DEPTH]; /* [n - 1] is the key itself */
+    int n;
+    const void *base;
+};
+
 struct visit {
-    void (*each)(void *arg, const struct conf_leaf *leaf);
+    void (*each)(void *arg, const struct leaf *leaf);
     void *arg;
-    struct conf_leaf leaf;
+    struct leaf leaf;
 };
 
 static void visit_below(struct visit *v, const char *pattern, const void *base)
 {
     const char *rest;
 
-    CHECK(v->leaf.n < CONF_DEPTH);
+    CHECK(v->leaf.n < DEPTH);
     for (size_t i = 0; i < conf_keys_n; i++) {
         const struct conf_key *k = &conf_keys[i];
 
@@ -46,8 +55,8 @@ static void visit_below(struct visit *v, const char *pattern, const void *base)
     }
 }
 
-void conf_visit(const struct conf *c, void (*each)(void *arg, const struct conf_leaf *leaf),
-                void *arg)
+/* Calls back for every row that has a value, map entries by name. */
+static void visit(const struct conf *c, void (*each)(void *arg, const struct leaf *leaf), void *arg)
 {
     struct visit v = { .each = each, .arg = arg };
 
@@ -58,7 +67,7 @@ void conf_visit(const struct conf *c, void (*each)(void *arg, const struct conf_
 
 struct dump {
     FILE *out;
-    struct conf_leaf last; /* headings that stand already */
+    struct leaf last; /* headings that stand already */
 };
 
 static void print_name(FILE *f, const char *s)
@@ -71,7 +80,7 @@ static void print_name(FILE *f, const char *s)
         conf_print_quoted(f, s);
 }
 
-static void dump_leaf(void *arg, const struct conf_leaf *leaf)
+static void dump_leaf(void *arg, const struct leaf *leaf)
 {
     struct dump *d = arg;
     FILE *value;
@@ -105,7 +114,7 @@ void conf_dump(FILE *out, const struct conf *c)
 {
     struct dump d = { .out = out };
 
-    conf_visit(c, dump_leaf, &d);
+    visit(c, dump_leaf, &d);
 }
 
 /* ---- what changed ---- */
@@ -130,7 +139,7 @@ static void entries_free(struct entries *es)
     free(es->v);
 }
 
-static void note(void *arg, const struct conf_leaf *leaf)
+static void note(void *arg, const struct leaf *leaf)
 {
     struct entries *es = arg;
     struct entry e = { .when = leaf->key->when };
@@ -192,8 +201,8 @@ enum st conf_diff(const struct conf *from, const struct conf *to,
     struct entries a = { .st = ST_OK }, b = { .st = ST_OK };
     enum st st;
 
-    conf_visit(from, note, &a);
-    conf_visit(to, note, &b);
+    visit(from, note, &a);
+    visit(to, note, &b);
     st = a.st != ST_OK ? a.st : b.st;
     if (st == ST_OK) {
         size_t i = 0, j = 0;

@@ -359,6 +359,13 @@ const struct conf_key conf_keys[] = {
       RANGE(1, 1000000),
       .def = "1024",
       .help = "Connections in all that do not publish yet." },
+    { .path = "ingest.limits.streams",
+      .type = CONF_INT,
+      INGEST(streams),
+      RANGE(1, 1000000),
+      .def = "10000",
+      .help =
+          "Broadcasts whose home is here, in all; one that has ended counts for a minute more." },
     { .path = "ingest.limits.commands",
       .type = CONF_INT,
       INGEST(commands_s),

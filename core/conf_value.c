@@ -60,7 +60,7 @@ static enum st wrong(char why[CONF_WHY], const char *fmt, ...)
 
 /* ---- numbers ---- */
 
-void conf_number_text(char out[32], const struct conf_key *k, uint64_t v)
+static void conf_number_text(char out[32], const struct conf_key *k, uint64_t v)
 {
     const struct unit *u = units_of(k->type);
 

@@ -97,7 +97,7 @@ static void arm(struct io *io)
     CHECK(event_add(&io->ev, NULL) == 0);
 }
 
-enum st io_sys_failed(struct io *io, int err)
+static enum st io_sys_failed(struct io *io, int err)
 {
     if (io->sys_err == 0)
         io->sys_err = err;

@@ -34,6 +34,5 @@ MUST_USE enum st io_recv(struct io *io, void *p, size_t cap, size_t *got);
 MUST_USE enum st io_send(struct io *io, const struct iovec *v, size_t n, size_t *sent);
 void io_send_fin(struct io *io);
 void io_kicked(struct io *io);
-enum st io_sys_failed(struct io *io, int err); /* notes the first errno; returns EIO */
 
 #endif

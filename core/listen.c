@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,15 +27,14 @@ void listen_close(int *fds, int n)
     }
 }
 
-static enum st refuse(struct err *e, const struct addr_sock *at, const char *what)
+static enum st refuse(struct err *e, const char *what)
 {
     int err = errno;
     bool ours = err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
-    char text[ADDR_TEXT_MAX];
 
-    return err_set(e, ours ? ST_EIO : ST_ECONF, "%s: %s: %s",
-                   addr_sock_text((const struct sockaddr *)&at->sa, at->len, text), what,
-                   strerrordesc_np(err));
+    if (err == EADDRINUSE)
+        return err_set(e, ST_ECONF, "another process listens there");
+    return err_set(e, ours ? ST_EIO : ST_ECONF, "%s: %s", what, strerrordesc_np(err));
 }
 
 static bool is_any_v6(const struct sockaddr_storage *sa)
@@ -66,13 +66,13 @@ static enum st tcp_one(const struct addr_sock *at, int *fd, struct err *e)
 {
     *fd = socket(at->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (*fd < 0)
-        return refuse(e, at, "socket");
+        return refuse(e, "socket");
     if (tcp_options(*fd, at) != ST_OK)
-        return refuse(e, at, "setsockopt");
+        return refuse(e, "setsockopt");
     if (bind(*fd, (const struct sockaddr *)&at->sa, at->len) != 0)
-        return refuse(e, at, "bind");
+        return refuse(e, "bind");
     if (listen(*fd, LISTEN_BACKLOG) != 0)
-        return refuse(e, at, "listen");
+        return refuse(e, "listen");
     return ST_OK;
 }
 
@@ -85,27 +85,27 @@ static enum st tcp_is_free(const struct addr_sock *at, struct err *e)
 
     fd = socket(at->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return refuse(e, at, "socket");
+        return refuse(e, "socket");
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (at->sa.ss_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_any_v6(&at->sa) ? &off : &on, sizeof on);
     if (bind(fd, (const struct sockaddr *)&at->sa, at->len) != 0)
-        st = refuse(e, at, "bind");
+        st = refuse(e, "bind");
     (void)close(fd);
     return st;
 }
 
-static enum st open_tcp(const struct addr_sock *at, int n, int *fds, struct err *e)
+static enum st open_tcp(const struct addr_sock *at, bool ours, int n, int *fds, struct err *e)
 {
     struct addr_sock bound = *at;
-    enum st st = tcp_is_free(at, e);
+    enum st st = ours ? ST_OK : tcp_is_free(at, e);
 
     for (int i = 0; i < n && st == ST_OK; i++) {
         st = tcp_one(&bound, &fds[i], e);
         /* with port 0 the first one knows the port for the rest */
         if (i == 0 && st == ST_OK &&
             getsockname(fds[0], (struct sockaddr *)&bound.sa, &bound.len) != 0)
-            st = refuse(e, at, "getsockname");
+            st = refuse(e, "getsockname");
     }
     return st;
 }
@@ -119,21 +119,21 @@ static enum st clear_stale(const struct addr_sock *at, struct err *e)
 
     memcpy(&un, &at->sa, sizeof un);
     if (lstat(un.sun_path, &sb) != 0)
-        return errno == ENOENT ? ST_OK : refuse(e, at, "stat");
+        return errno == ENOENT ? ST_OK : refuse(e, "stat");
     if (!S_ISSOCK(sb.st_mode))
-        return err_set(e, ST_ECONF, "unix:%s: there is a file that is no socket", un.sun_path);
+        return err_set(e, ST_ECONF, "there is a file that is no socket");
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return refuse(e, at, "socket");
+        return refuse(e, "socket");
     r = connect(fd, (const struct sockaddr *)&at->sa, at->len) == 0 ? 0 : errno;
     (void)close(fd);
     if (r == 0 || r == EAGAIN) /* EAGAIN: its queue is full */
-        return err_set(e, ST_ECONF, "unix:%s: somebody listens on it", un.sun_path);
+        return err_set(e, ST_ECONF, "another process listens there");
     errno = r;
     if (r != ECONNREFUSED && r != ENOENT)
-        return refuse(e, at, "connect");
+        return refuse(e, "connect");
     if (unlink(un.sun_path) != 0 && errno != ENOENT)
-        return refuse(e, at, "unlink");
+        return refuse(e, "unlink");
     return ST_OK;
 }
 
@@ -147,30 +147,32 @@ static enum st open_unix(const struct addr_sock *at, unsigned mode, int n, int *
     memcpy(&un, &at->sa, sizeof un);
     fds[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fds[0] < 0)
-        return refuse(e, at, "socket");
+        return refuse(e, "socket");
     if (bind(fds[0], (const struct sockaddr *)&at->sa, at->len) != 0)
-        return refuse(e, at, "bind");
+        return refuse(e, "bind");
     /* nobody can connect before listen(), so the mode is right in time */
     if (chmod(un.sun_path, (mode_t)mode) != 0)
-        return refuse(e, at, "chmod");
+        return refuse(e, "chmod");
     if (listen(fds[0], LISTEN_BACKLOG) != 0)
-        return refuse(e, at, "listen");
+        return refuse(e, "listen");
     for (int i = 1; i < n; i++) {
         fds[i] = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
         if (fds[i] < 0)
-            return refuse(e, at, "dup");
+            return refuse(e, "dup");
     }
     return ST_OK;
 }
 
-enum st listen_open(const struct addr_sock *at, unsigned mode, int n, int *fds, struct err *e)
+enum st listen_open(const struct addr_sock *at, const struct listen_how *how, int n, int *fds,
+                    struct err *e)
 {
     enum st st;
 
     CHECK(n > 0);
     for (int i = 0; i < n; i++)
         fds[i] = -1;
-    st = at->sa.ss_family == AF_UNIX ? open_unix(at, mode, n, fds, e) : open_tcp(at, n, fds, e);
+    st = at->sa.ss_family == AF_UNIX ? open_unix(at, how->mode, n, fds, e)
+                                     : open_tcp(at, how->ours, n, fds, e);
     if (st != ST_OK)
         listen_close(fds, n);
     return st;
@@ -205,8 +207,7 @@ static void end_pause(struct loop *l, struct timer *t)
     (void)l;
     OBJ_CHECK(ln, LISTENER_MAGIC);
     reserve(ln);
-    if (!ln->held)
-        CHECK(event_add(&ln->ev, NULL) == 0);
+    CHECK(event_add(&ln->ev, NULL) == 0);
 }
 
 /* Out of descriptors: those who wait are told so (a closed connection, which players retry
@@ -235,7 +236,7 @@ static void on_connection(evutil_socket_t lfd, short what, void *arg)
     (void)lfd, (void)what;
     OBJ_CHECK(ln, LISTENER_MAGIC);
     (void)loop_touch(ln->loop);
-    for (int i = 0; i < LISTEN_BUDGET && ln->magic == LISTENER_MAGIC && !ln->held; i++) {
+    for (int i = 0; i < LISTEN_BUDGET && ln->magic == LISTENER_MAGIC; i++) {
         struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
         socklen_t len = sizeof peer;
         int fd = accept4(ln->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -278,18 +279,6 @@ enum st listener_init(struct listener *ln, struct loop *l, int fd,
     return ST_OK;
 }
 
-void listener_hold(struct listener *ln, bool hold)
-{
-    OBJ_CHECK(ln, LISTENER_MAGIC);
-    if (hold == ln->held)
-        return;
-    ln->held = hold;
-    if (hold)
-        (void)event_del(&ln->ev);
-    else if (!timer_is_set(&ln->pause))
-        CHECK(event_add(&ln->ev, NULL) == 0);
-}
-
 void listener_fini(struct listener *ln)
 {
     OBJ_FINI(ln, LISTENER_MAGIC);
@@ -297,4 +286,45 @@ void listener_fini(struct listener *ln)
     timer_cancel(ln->loop, &ln->pause);
     if (ln->reserve_fd >= 0)
         (void)close(ln->reserve_fd);
+}
+
+enum st listener_new(struct listener **list, struct loop *l, const struct listener_cfg *cfg,
+                     struct listener **out)
+{
+    struct listener *ln = malloc(sizeof *ln);
+    enum st st = ST_ENOMEM;
+
+    if (ln != NULL)
+        st = listener_init(ln, l, cfg->fd, cfg->on_accept);
+    if (st != ST_OK) {
+        free(ln);
+        return st;
+    }
+    ln->owner = cfg->owner;
+    ln->profile = cfg->profile;
+    ln->tls = cfg->tls;
+    ln->next = *list;
+    ln->prevp = list;
+    if (ln->next != NULL)
+        ln->next->prevp = &ln->next;
+    *list = ln;
+    *out = ln;
+    return ST_OK;
+}
+
+static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct listener, grave)); }
+
+void listener_free(struct listener **lp)
+{
+    struct listener *ln = *lp;
+
+    *lp = NULL;
+    if (ln == NULL)
+        return;
+    CHECK(ln->prevp != NULL);
+    listener_fini(ln);
+    *ln->prevp = ln->next;
+    if (ln->next != NULL)
+        ln->next->prevp = ln->prevp;
+    loop_bury(ln->loop, &ln->grave, free_listener);
 }

@@ -214,11 +214,3 @@ enum st log_level_parse(const char *word, enum log_level *level)
         }
     return ST_ENOENT;
 }
-
-enum st log_format_parse(const char *word, enum log_format *format)
-{
-    if (strcmp(word, "text") != 0 && strcmp(word, "json") != 0)
-        return ST_ENOENT;
-    *format = *word == 'j' ? LOG_JSON : LOG_TEXT;
-    return ST_OK;
-}

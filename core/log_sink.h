@@ -50,7 +50,6 @@ enum log_format log_sink_format(struct log_sink *s);
 bool log_sink_put(struct log_sink *s, const char *line, size_t n);
 
 const char *log_level_name(enum log_level level);
-MUST_USE enum st log_level_parse(const char *word, enum log_level *level);    /* ENOENT */
-MUST_USE enum st log_format_parse(const char *word, enum log_format *format); /* ENOENT */
+MUST_USE enum st log_level_parse(const char *word, enum log_level *level); /* ENOENT */
 
 #endif

@@ -139,7 +139,8 @@
     X(L, TIER_CONNECTIONS, "tier_connections")         \
     X(L, SUBSCRIPTIONS, "subscriptions")               \
     X(L, INGEST_PER_ADDRESS, "ingest_per_address")     \
-    X(L, INGEST_UNPUBLISHED, "ingest_unpublished")
+    X(L, INGEST_UNPUBLISHED, "ingest_unpublished")     \
+    X(L, INGEST_STREAMS, "ingest_streams")
 
 #define METRIC_LIST_INGEST_CLOSE(X, L)           \
     X(L, ENDED, "ended")                         \

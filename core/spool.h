@@ -4,8 +4,8 @@
  *           than the limits say: at home for the next worker, at a POP for the next home. The
  *           sequence headers in force are kept apart, since everybody begins with them.
  * Units     numbers count tags from 1; milliseconds of the tags' time; bytes.
- * Owner     the session or uplink. A tag is loop-local memory with a reference count, so that an output queue
- *           may hold it longer than the spool does.
+ * Owner     the session or uplink. A tag is loop-local memory with a reference count, so that an
+ *           output queue may hold it longer than the spool does.
  * Thread    its loop's own.
  * Errors    spool_add: ENOMEM.
  * Tests     tests/unit/test_spool.c

@@ -311,8 +311,7 @@ static SSL_CTX *ctx_new(const SSL_METHOD *method)
 
 static struct ctx_data *ctx_data(SSL_CTX *ctx) { return SSL_CTX_get_ex_data(ctx, data_slot()); }
 
-static enum st use_cert(SSL_CTX *ctx, const char *cert, const char *key, int64_t *expires_s,
-                        struct err *e)
+static enum st use_cert(SSL_CTX *ctx, const char *cert, const char *key, struct err *e)
 {
     struct tls_pem pem;
     enum st st = tls_pem_load(cert, key, &pem, e);
@@ -324,8 +323,6 @@ static enum st use_cert(SSL_CTX *ctx, const char *cert, const char *key, int64_t
         st = ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_NOT_REPLACING_CERTIFICATE
                  ? err_set(e, ST_ECONF, "%s: this name has a certificate of the same kind", cert)
                  : ssl_err(e, ST_ECONF, cert);
-    else if (pem.expires_s < *expires_s)
-        *expires_s = pem.expires_s;
     tls_pem_fini(&pem);
     ERR_clear_error();
     return st;
@@ -377,7 +374,6 @@ static enum st set_ctx_new(const char *alpn, struct tls_tickets *tickets, SSL_CT
 struct tls_set {
     int magic;
     SSL_CTX *front;
-    int64_t expires_s;
     atomic_int refs;
 };
 
@@ -437,7 +433,7 @@ static enum st add_cert(struct tls_set *s, const struct tls_cert_paths *c, bool 
                 st = add_to_map(s, name, ctx, e);
         }
     }
-    return st == ST_OK ? use_cert(ctx, c->cert, c->key, &s->expires_s, e) : st;
+    return st == ST_OK ? use_cert(ctx, c->cert, c->key, e) : st;
 }
 
 enum st tls_set_new(const struct tls_cert_paths *certs, int n, const char *alpn,
@@ -452,7 +448,6 @@ enum st tls_set_new(const struct tls_cert_paths *certs, int n, const char *alpn,
         return err_set(e, ST_ENOMEM, "no memory");
     OBJ_INIT(s, SET_MAGIC);
     atomic_init(&s->refs, 1);
-    s->expires_s = INT64_MAX;
     st = set_ctx_new(alpn, tickets, &s->front, e);
     for (int i = 0; i < n && st == ST_OK; i++)
         st = add_cert(s, &certs[i], i == 0, alpn, tickets, e);
@@ -497,12 +492,6 @@ SSL_CTX *tls_set_ctx(const struct tls_set *s)
     return s->front;
 }
 
-int64_t tls_set_expires_s(const struct tls_set *s)
-{
-    OBJ_CHECK(s, SET_MAGIC);
-    return s->expires_s;
-}
-
 /* The tier. */
 
 static enum st trust(SSL_CTX *ctx, const char *ca, struct err *e)
@@ -516,7 +505,6 @@ static enum st trust(SSL_CTX *ctx, const char *ca, struct err *e)
 enum st tls_tier_server(const struct tls_tier_paths *p, SSL_CTX **out, struct err *e)
 {
     SSL_CTX *ctx = ctx_new(TLS_server_method());
-    int64_t expires_s = INT64_MAX;
     enum st st;
 
     if (ctx == NULL)
@@ -525,7 +513,7 @@ enum st tls_tier_server(const struct tls_tier_paths *p, SSL_CTX **out, struct er
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
     (void)SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    st = use_cert(ctx, p->cert, p->key, &expires_s, e);
+    st = use_cert(ctx, p->cert, p->key, e);
     if (st == ST_OK)
         st = trust(ctx, p->ca, e);
     if (st == ST_OK)
@@ -540,7 +528,6 @@ enum st tls_tier_server(const struct tls_tier_paths *p, SSL_CTX **out, struct er
 enum st tls_client(const struct tls_tier_paths *p, SSL_CTX **out, struct err *e)
 {
     SSL_CTX *ctx = ctx_new(TLS_client_method());
-    int64_t expires_s = INT64_MAX;
     enum st st = ST_OK;
 
     if (ctx == NULL)
@@ -548,7 +535,7 @@ enum st tls_client(const struct tls_tier_paths *p, SSL_CTX **out, struct err *e)
     SSL_CTX_set_default_read_buffer_len(ctx, CLIENT_READ_BYTES);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     if (p->cert != NULL)
-        st = use_cert(ctx, p->cert, p->key, &expires_s, e);
+        st = use_cert(ctx, p->cert, p->key, e);
     if (st == ST_OK)
         st = trust(ctx, p->ca, e);
     if (st == ST_OK)

@@ -54,8 +54,7 @@ MUST_USE enum st tls_set_new(const struct tls_cert_paths *certs, int n, const ch
                              struct tls_tickets *tickets, struct tls_set **out, struct err *e);
 struct tls_set *tls_set_ref(struct tls_set *s);
 void tls_set_unref(struct tls_set **sp);
-SSL_CTX *tls_set_ctx(const struct tls_set *s);      /* borrowed; an SSL holds its own reference */
-int64_t tls_set_expires_s(const struct tls_set *s); /* the first certificate to expire, Unix time */
+SSL_CTX *tls_set_ctx(const struct tls_set *s); /* borrowed; an SSL holds its own reference */
 
 struct tls_tier_paths {
     const char *cert, *key;

@@ -87,18 +87,18 @@ static int64_t unix_time(const ASN1_TIME *t)
     return ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
 }
 
-static enum st check_dates(const char *path, struct tls_pem *p, struct err *e)
+static enum st check_dates(const char *path, const struct tls_pem *p, struct err *e)
 {
     int64_t now = clock_wall_us() / (int64_t)SEC_US;
     int64_t from = unix_time(X509_get0_notBefore(p->cert));
+    int64_t until = unix_time(X509_get0_notAfter(p->cert));
     char day[32];
     time_t t;
     struct tm tm;
 
-    p->expires_s = unix_time(X509_get0_notAfter(p->cert));
-    if (from <= now && now < p->expires_s)
+    if (from <= now && now < until)
         return ST_OK;
-    t = (time_t)(now < from ? from : p->expires_s);
+    t = (time_t)(now < from ? from : until);
     (void)gmtime_r(&t, &tm);
     (void)strftime(day, sizeof day, "%Y-%m-%d %H:%M:%S UTC", &tm);
     return err_set(e, ST_ECONF, "%s: the certificate %s %s", path,

@@ -20,7 +20,6 @@ struct tls_pem {
     X509 *cert;
     STACK_OF(X509) * chain; /* may be empty */
     EVP_PKEY *key;          /* matches cert */
-    int64_t expires_s;
 };
 
 MUST_USE enum st tls_pem_load(const char *cert_path, const char *key_path, struct tls_pem *out,

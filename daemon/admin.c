@@ -12,7 +12,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
-#include "daemon/sock.h"
+#include "core/listen.h"
 
 enum { ROOM = 16 << 20 }; /* of a reply */
 
@@ -68,6 +68,8 @@ static enum st lock_dir(struct admin *a, const char *dir, struct err *err)
 
 enum st admin_open(struct admin *a, const char *runtime_dir, struct err *err)
 {
+    static const struct listen_how how = { .mode = 0600 };
+    struct addr_sock at;
     struct err why;
     enum st st;
 
@@ -77,7 +79,9 @@ enum st admin_open(struct admin *a, const char *runtime_dir, struct err *err)
     st = lock_dir(a, runtime_dir, err);
     if (st == ST_OK) {
         (void)snprintf(a->path, sizeof a->path, "%s/admin.sock", runtime_dir);
-        st = sock_listen_unix(a->path, 0600, &a->fd, &why);
+        st = addr_unix(a->path, &at, &why);
+        if (st == ST_OK)
+            st = listen_open(&at, &how, 1, &a->fd, &why);
         if (st != ST_OK)
             (void)err_set(err, st, "%s: %s", a->path, why.text);
     }

@@ -12,11 +12,11 @@
 
 #include "core/clock.h"
 #include "core/conf_key.h"
+#include "core/listen.h"
 #include "core/tls.h"
 #include "daemon/keys.h"
 #include "daemon/listeners.h"
 #include "daemon/process.h"
-#include "daemon/sock.h"
 #include "daemon/urls.h"
 #include "ingest/auth.h"
 
@@ -69,12 +69,14 @@ static int workers_wanted(void)
 /* A machine without IPv6 cannot listen on [::]. */
 static const char *any_host(void)
 {
-    uint16_t port = 0;
-    int fd;
+    static const struct listen_how how;
+    struct addr_sock at;
+    int n, fd;
 
-    if (sock_listen_tcp("::", &port, false, &fd, NULL) != ST_OK)
+    if (addr_resolve("::", 0, &at, 1, &n, NULL) != ST_OK ||
+        listen_open(&at, &how, 1, &fd, NULL) != ST_OK)
         return "0.0.0.0";
-    (void)close(fd);
+    listen_close(&fd, 1);
     return "[::]";
 }
 

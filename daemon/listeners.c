@@ -1,6 +1,5 @@
 #include "daemon/listeners.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +7,13 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/listen.h"
 #include "core/log.h"
 #include "daemon/observe.h"
 #include "daemon/process.h"
-#include "daemon/sock.h"
 
-struct listener {
-    struct listener *next;
+struct bound {
+    struct bound *next;
     const struct listen_section *section;
     char *configured, *actual;
     char *path; /* of a unix socket, to be removed with it; else NULL */
@@ -26,8 +25,8 @@ struct listener {
 };
 
 struct listeners {
-    struct listener *list;  /* in force */
-    struct listener *fresh; /* prepared */
+    struct bound *list;  /* in force */
+    struct bound *fresh; /* prepared */
 };
 
 /* ---- on the loop ---- */
@@ -63,7 +62,7 @@ static void deliver_close(struct loop *l, struct mail *m)
 /* ---- one listener ---- */
 
 /* Sockets that no loop has: never handed out, or taken back already (then n is 0). */
-static void listener_free(struct listener *ln)
+static void bound_free(struct bound *ln)
 {
     for (int i = 0; i < ln->n; i++) {
         if (ln->sock[i] != NULL)
@@ -76,7 +75,7 @@ static void listener_free(struct listener *ln)
     free(ln);
 }
 
-static void remove_file(const struct listener *ln)
+static void remove_file(const struct bound *ln)
 {
     struct stat now;
 
@@ -85,52 +84,55 @@ static void remove_file(const struct listener *ln)
         (void)unlink(ln->path);
 }
 
-static enum st open_unix(struct listener *ln, const struct conf_url *u, struct err *err)
+/* One socket for each loop. ours: another listener of this process may have the port. */
+static enum st open_sockets(struct bound *ln, const struct conf_url *u, bool ours, struct err *err)
 {
-    enum st st = sock_listen_unix(u->path, 0666, &ln->sock[0]->fd, err);
+    bool local = u->scheme == CONF_UNIX;
+    const struct listen_how how = { .mode = 0666, .ours = ours };
+    int *fds = calloc((size_t)ln->n, sizeof *fds), found;
+    struct addr_sock at;
+    enum st st = ST_ENOMEM;
 
-    if (st != ST_OK)
-        return st;
-    ln->path = strdup(u->path);
-    if (ln->path == NULL || lstat(ln->path, &ln->file) != 0)
-        return err_set(err, ST_ENOMEM, "out of memory");
-    for (int i = 1; i < ln->n; i++) {
-        ln->sock[i]->fd = fcntl(ln->sock[0]->fd, F_DUPFD_CLOEXEC, 0);
-        if (ln->sock[i]->fd < 0)
-            return err_set(err, ST_EIO, "no descriptor left for each loop");
-    }
-    return ST_OK;
-}
-
-static enum st open_tcp(struct listener *ln, const struct conf_url *u, bool ours, struct err *err)
-{
-    enum st st = ST_OK;
-
-    ln->port = u->port;
-    if (u->port != 0 && !ours && sock_is_taken(u->host, u->port))
-        return err_set(err, ST_EIO, "another process listens there");
+    if (fds != NULL)
+        st = local ? addr_unix(u->path, &at, err)
+                   : addr_resolve(u->host, u->port, &at, 1, &found, err);
+    if (st == ST_OK)
+        st = listen_open(&at, &how, ln->n, fds, err);
     for (int i = 0; i < ln->n && st == ST_OK; i++)
-        st = sock_listen_tcp(u->host, &ln->port, true, &ln->sock[i]->fd, err);
+        ln->sock[i]->fd = fds[i];
+    free(fds);
+    if (st == ST_OK && local) {
+        ln->path = strdup(u->path);
+        if (ln->path == NULL || lstat(ln->path, &ln->file) != 0)
+            return err_set(err, ST_ENOMEM, "out of memory");
+    }
     return st;
 }
 
-static char *actual_url(const struct listener *ln, const struct conf_url *u)
+/* The URL that works: with the port that the kernel has picked. */
+static enum st learn_actual(struct bound *ln, const struct conf_url *u)
 {
-    bool v6 = strchr(u->host, ':') != NULL;
-    char *text;
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    char text[ADDR_TEXT_MAX];
 
-    if (u->scheme == CONF_UNIX)
-        return strdup(u->text);
-    if (asprintf(&text, "%s://%s%s%s:%u", conf_scheme_name(u->scheme), v6 ? "[" : "", u->host,
-                 v6 ? "]" : "", (unsigned)ln->port) < 0)
-        return NULL;
-    return text;
+    if (u->scheme == CONF_UNIX) {
+        ln->actual = strdup(u->text);
+        return ln->actual != NULL ? ST_OK : ST_ENOMEM;
+    }
+    CHECK(getsockname(ln->sock[0]->fd, (struct sockaddr *)&sa, &len) == 0);
+    ln->port = addr_port((struct sockaddr *)&sa);
+    (void)addr_sock_text((struct sockaddr *)&sa, len, text);
+    if (asprintf(&ln->actual, "%s://%s", conf_scheme_name(u->scheme), text) >= 0)
+        return ST_OK;
+    ln->actual = NULL;
+    return ST_ENOMEM;
 }
 
-static enum st listener_new(const struct listen_section *section, const struct conf_url *u, int n,
-                            bool ours, struct listener **out, struct err *err)
+static enum st bound_new(const struct listen_section *section, const struct conf_url *u, int n,
+                         bool ours, struct bound **out, struct err *err)
 {
-    struct listener *ln = calloc(1, sizeof *ln + (size_t)n * sizeof(void *));
+    struct bound *ln = calloc(1, sizeof *ln + (size_t)n * sizeof(void *));
     struct err why = { .text = "out of memory" };
     enum st st = ST_ENOMEM;
 
@@ -152,14 +154,12 @@ static enum st listener_new(const struct listen_section *section, const struct c
         ln->sock[ln->n] = ls;
     }
     if (ln->configured != NULL && ln->n == n)
-        st = u->scheme == CONF_UNIX ? open_unix(ln, u, &why) : open_tcp(ln, u, ours, &why);
-    if (st == ST_OK) {
-        ln->actual = actual_url(ln, u);
-        st = ln->actual != NULL ? ST_OK : ST_ENOMEM;
-    }
+        st = open_sockets(ln, u, ours, &why);
+    if (st == ST_OK)
+        st = learn_actual(ln, u);
     if (st != ST_OK) {
         remove_file(ln);
-        listener_free(ln);
+        bound_free(ln);
         (void)err_set(err, st, "%s: %s: %s", section->name, u->text, why.text);
         return st;
     }
@@ -184,20 +184,20 @@ static void abort_fresh(struct process *p, void **mine)
 
     (void)p;
     while (all->fresh != NULL) {
-        struct listener *ln = all->fresh;
+        struct bound *ln = all->fresh;
 
         all->fresh = ln->next;
         remove_file(ln);
-        listener_free(ln);
+        bound_free(ln);
     }
-    for (struct listener *ln = all->list; ln != NULL; ln = ln->next)
+    for (struct bound *ln = all->list; ln != NULL; ln = ln->next)
         ln->stays = false;
 }
 
-static struct listener *find(const struct listeners *all, const struct listen_section *section,
-                             const char *text)
+static struct bound *find(const struct listeners *all, const struct listen_section *section,
+                          const char *text)
 {
-    for (struct listener *ln = all->list; ln != NULL; ln = ln->next)
+    for (struct bound *ln = all->list; ln != NULL; ln = ln->next)
         if (!ln->stays && ln->section == section && strcmp(ln->configured, text) == 0)
             return ln;
     return NULL;
@@ -206,7 +206,7 @@ static struct listener *find(const struct listeners *all, const struct listen_se
 /* http becomes https, or 127.0.0.1 becomes [::], on a port that we have: both for a moment. */
 static bool port_is_ours(const struct listeners *all, uint16_t port)
 {
-    for (const struct listener *ln = all->list; ln != NULL; ln = ln->next)
+    for (const struct bound *ln = all->list; ln != NULL; ln = ln->next)
         if (ln->path == NULL && ln->port == port)
             return true;
     return false;
@@ -215,7 +215,7 @@ static bool port_is_ours(const struct listeners *all, uint16_t port)
 static enum st prepare(struct process *p, void **mine, const struct conf *fresh, struct err *err)
 {
     struct listeners *all = *mine;
-    struct listener **end = &all->fresh;
+    struct bound **end = &all->fresh;
 
     for (const struct listen_section *s = listen_sections; s->name != NULL; s++) {
         const struct conf_url *u;
@@ -224,14 +224,14 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
         memcpy(&u, (const char *)fresh + s->off, sizeof(void *));
         memcpy(&n, (const char *)fresh + s->off_n, sizeof n);
         for (; n > 0; n--, u++) {
-            struct listener *ln = find(all, s, u->text);
+            struct bound *ln = find(all, s, u->text);
             enum st st;
 
             if (ln != NULL) {
                 ln->stays = true;
                 continue;
             }
-            st = listener_new(s, u, p->loops_n, port_is_ours(all, u->port), end, err);
+            st = bound_new(s, u, p->loops_n, port_is_ours(all, u->port), end, err);
             if (st != ST_OK) {
                 abort_fresh(p, mine);
                 return st;
@@ -242,7 +242,7 @@ static enum st prepare(struct process *p, void **mine, const struct conf *fresh,
     return ST_OK;
 }
 
-static void post(struct process *p, struct listener *ln,
+static void post(struct process *p, struct bound *ln,
                  void (*deliver)(struct loop *l, struct mail *m))
 {
     for (int i = 0; i < ln->n; i++) {
@@ -251,7 +251,7 @@ static void post(struct process *p, struct listener *ln,
     }
 }
 
-static void say(const struct process *p, const struct listener *ln, const char *what)
+static void say(const struct process *p, const struct bound *ln, const char *what)
 {
     log_note(observe_log(p),
              LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "section", ln->section->name), "url", ln->actual),
@@ -261,11 +261,11 @@ static void say(const struct process *p, const struct listener *ln, const char *
 static void commit(struct process *p, void **mine, const struct conf *fresh)
 {
     struct listeners *all = *mine;
-    struct listener **lp = &all->list;
+    struct bound **lp = &all->list;
 
     (void)fresh;
     while (*lp != NULL) {
-        struct listener *ln = *lp;
+        struct bound *ln = *lp;
 
         if (ln->stays) {
             ln->stays = false;
@@ -277,10 +277,10 @@ static void commit(struct process *p, void **mine, const struct conf *fresh)
         remove_file(ln);
         post(p, ln, deliver_close); /* the loops free the sockets */
         ln->n = 0;
-        listener_free(ln);
+        bound_free(ln);
     }
     *lp = all->fresh;
-    for (struct listener *ln = all->fresh; ln != NULL; ln = ln->next) {
+    for (struct bound *ln = all->fresh; ln != NULL; ln = ln->next) {
         say(p, ln, "listening");
         post(p, ln, deliver_open);
     }
@@ -292,7 +292,7 @@ static void stop_loop(struct process *p, void **mine, struct loop *l)
     struct listeners *all = *mine;
 
     (void)p;
-    for (struct listener *ln = all != NULL ? all->list : NULL; ln != NULL; ln = ln->next) {
+    for (struct bound *ln = all != NULL ? all->list : NULL; ln != NULL; ln = ln->next) {
         take_back(l, ln->sock[l->index]);
         ln->sock[l->index] = NULL;
     }
@@ -304,11 +304,11 @@ static void fini(struct process *p, void **mine)
 
     (void)p;
     while (all != NULL && all->list != NULL) {
-        struct listener *ln = all->list;
+        struct bound *ln = all->list;
 
         all->list = ln->next;
         remove_file(ln);
-        listener_free(ln);
+        bound_free(ln);
     }
     free(all);
     *mine = NULL;
@@ -334,7 +334,7 @@ void listeners_each(const struct process *p,
 
         if (p->parts[i] != &listeners_part || all == NULL)
             continue;
-        for (const struct listener *ln = all->list; ln != NULL; ln = ln->next)
+        for (const struct bound *ln = all->list; ln != NULL; ln = ln->next)
             each(arg, ln->section->name, ln->configured, ln->actual);
     }
 }

@@ -263,13 +263,15 @@ static enum st find_program(struct workers *ws, struct err *err)
 
 static enum st open_socket(struct worker *w, unsigned i, const char *dir, struct err *err)
 {
+    static const struct listen_how how = { .mode = 0600 };
+    struct err why;
     enum st st;
 
     if (snprintf(w->path, sizeof w->path, "%s/worker-%u.sock", dir, i) >= (int)sizeof w->path)
         return err_set(err, ST_ECONF, "runtime_dir: %s is too long for a socket", dir);
     st = addr_unix(w->path, &w->addr, err);
-    if (st == ST_OK)
-        st = listen_open(&w->addr, 0600, 1, &w->fd, err);
+    if (st == ST_OK && (st = listen_open(&w->addr, &how, 1, &w->fd, &why)) != ST_OK)
+        (void)err_set(err, st, "%s: %s", w->path, why.text);
     if (st == ST_OK && hand_page_new(&w->hand_fd, &w->hands) != ST_OK)
         st = err_set(err, ST_EIO, "encode: no shared memory for a worker: %s", strerror(errno));
     w->backoff_ms = BACKOFF_MIN_MS;

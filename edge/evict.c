@@ -144,7 +144,7 @@ static void trim_delivered(struct loop *l, struct mail *m)
         trim_own(sl, atomic_load_explicit(&sl->store->cap_bytes, memory_order_relaxed));
 }
 
-void evict_trim(struct store_loop *sl)
+static void evict_trim(struct store_loop *sl)
 {
     struct store *s = sl->store;
     uint64_t cap = atomic_load_explicit(&s->cap_bytes, memory_order_relaxed);

@@ -1,8 +1,8 @@
-/* edge/fetch_int.h - the shapes shared by fetch.c, fill.c and fill_head.c only
+/* edge/fetch_int.h - the shapes shared by fetch.c, fill*.c and sub*.c only
  *
  * Purpose   fetch.c keeps what a loop has (servers, the list of fills) and takes the store's
- *           orders; fill.c is the life of one fill; fill_head.c turns a response head into an
- *           object's.
+ *           orders; fill.c is the life of one fill, fill_end.c its ways out; fill_head.c turns a
+ *           response head into an object's. sub.c follows streams and answers fills.
  * Thread    the loop's own, all of it.
  * Tests     tests/unit/test_fetch.c and its sisters: _again, _h2, _threads, _tls
  */
@@ -62,6 +62,8 @@ enum fill_phase {
 #undef X
 };
 
+enum { FILL_MAGIC = 0x0f111e4a };
+
 /* One object being filled. Of `o` and `stale` one holds the pointer to the fill (store_fill()):
  * `stale` when it is still served while `o`, not yet listed, is to take its place. */
 struct fill {
@@ -93,6 +95,16 @@ static inline const struct conf_edge_limits *fetch_limits(const struct fetch *f)
 {
     return &f->loop->conf->edge.limits;
 }
+static inline struct loop *fill_loop(const struct fill *fl) { return fl->fetch->loop; }
+/* What it is about. */
+static inline struct gobj *fill_subject(const struct fill *fl)
+{
+    return fl->stale != NULL ? fl->stale : fl->o;
+}
+static inline bool fill_is_native(const struct fill *fl)
+{
+    return gobj_kind(fill_subject(fl)) != GOBJ_OUTSIDE;
+}
 #define FETCH_COUNT(f, metric)                          \
     do {                                                \
         if ((f)->loop->metrics != NULL)                 \
@@ -107,13 +119,28 @@ void fetch_want(struct loop *l, struct gobj *o); /* somebody will want it: the s
 
 /* fill.c */
 size_t fill_stream_name_len(const char *key); /* of APP/STREAM, behind the first slash */
-/* What became of a fill that waited for a subscription: */
-void fill_doc(struct fill *fl, const struct gobj *doc); /* there it is */
-void fill_pull(struct fill *fl);                        /* ask for it as if there were none */
-void fill_unknown(struct fill *fl, uint64_t ttl_us);    /* nobody has the stream */
-/* The upstream says how long it is. */
-void fill_expect(struct fill *fl, uint64_t size);
 void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale);
+/* It has waited for a subscription: ask as if there were none. */
+void fill_pull(struct fill *fl);
+void fill_expect(struct fill *fl, uint64_t size); /* the upstream says how long it is */
+void fill_enter(struct fill *fl, enum fill_phase phase, uint64_t in_us);
+void fill_cancel_exchange(struct fill *fl);
+void fill_broke(struct fill *fl, enum up_end why); /* the exchange is over, or never was */
+
+/* fill_end.c. Failures are forgotten after this, or asked again; each after another while. */
+uint64_t fill_error_ttl_us(struct fetch *f);
+/* The fill is over; its object, with the reference, is the caller's. */
+struct gobj *fill_finish(struct fill *fl);
+void fill_complete(struct fill *fl);
+/* There will be no body. is_error: the origin is at fault, and what is stale may do instead. */
+void fill_without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
+                       bool is_error);
+void fill_fail_object(struct loop *l, struct gobj *o);
+/* In the background nobody waits. What is served stays, but is not asked about again at once. */
+void fill_background_failed(struct fill *fl);
+void fill_drop_stale(struct fill *fl);
+void fill_doc(struct fill *fl, const struct gobj *doc); /* a subscription has brought it */
+void fill_unknown(struct fill *fl, uint64_t ttl_us);    /* nobody has the stream */
 void fill_end_now(struct fill *fl); /* the object is not wanted, or the loop ends */
 /* An answer without a body for an object that has none yet. */
 void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_after,

@@ -6,9 +6,7 @@
  *            broke (at any time) -> before the head: without_body
  *                                -> in the body: resume (back to ask), or fail
  *
- * Each way out goes through finish(): it takes the fill off its object first, so that nothing that
- * is done to the object afterwards can come back to a fill that is over. */
-#include <stdio.h>
+ * The ways out are in fill_end.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +19,7 @@
 #include "edge/up_h1.h"
 #include "edge/up_h2.h"
 
-enum { FILL_MAGIC = 0x0f111e4a, RESUMES_MAX = 2 };
+enum { RESUMES_MAX = 2 };
 #define MEMORY_RETRY_US (50 * MS_US)
 
 static const struct {
@@ -34,29 +32,17 @@ static const struct {
 #undef X
 };
 
-static struct loop *loop_of(const struct fill *fl) { return fl->fetch->loop; }
-static struct gobj *subject(const struct fill *fl) { return fl->stale != NULL ? fl->stale : fl->o; }
-
 static void set_timer(struct fill *fl, uint64_t in_us)
 {
-    timer_set(loop_of(fl), &fl->timer, loop_now(loop_of(fl)) + in_us);
+    timer_set(fill_loop(fl), &fl->timer, loop_now(fill_loop(fl)) + in_us);
 }
 
 /* A moment is cancelled first: it may be nearer than the one that was set. */
-static void enter(struct fill *fl, enum fill_phase phase, uint64_t in_us)
+void fill_enter(struct fill *fl, enum fill_phase phase, uint64_t in_us)
 {
     fl->phase = phase;
-    timer_cancel(loop_of(fl), &fl->timer);
+    timer_cancel(fill_loop(fl), &fl->timer);
     set_timer(fl, in_us);
-}
-
-/* Failures are forgotten at different moments, or all would ask again in the same one. */
-static uint64_t error_ttl_us(struct fetch *f)
-{
-    uint64_t ttl = fetch_limits(f)->error_ttl_us;
-
-    f->jitter = f->jitter * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return ttl + (f->jitter >> 33) % (ttl / 2 + 1);
 }
 
 /* --- the exchange --- */
@@ -68,7 +54,7 @@ static void judge_peer(struct fill *fl, bool ok)
 {
     struct breaker *b = &fl->peer->breaker;
 
-    breaker_result(b, loop_now(loop_of(fl)), ok);
+    breaker_result(b, loop_now(fill_loop(fl)), ok);
     fl->unanswered = false;
 }
 
@@ -88,7 +74,7 @@ static enum st start_exchange(struct fill *fl)
                               : up_h1_start(fl->peer->h1, &fl->x);
 }
 
-static void cancel_exchange(struct fill *fl)
+void fill_cancel_exchange(struct fill *fl)
 {
     if (fl->peer == NULL)
         return;
@@ -112,9 +98,6 @@ static void drop_exchange(struct fill *fl)
 }
 
 static void ask(struct fill *fl);
-static void broke(struct fill *fl, enum up_end why);
-static void without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
-                         bool is_error);
 
 static const char *or_null(const char *text) { return text[0] != '\0' ? text : NULL; }
 
@@ -132,8 +115,6 @@ static void set_conditions(struct fill *fl)
         fl->x.changed_since = or_null(gobj_head(old)->last_modified);
     }
 }
-
-static bool is_native(const struct fill *fl) { return gobj_kind(subject(fl)) != GOBJ_OUTSIDE; }
 
 size_t fill_stream_name_len(const char *key)
 {
@@ -161,7 +142,7 @@ static void put_first(const struct route_host **ranked, unsigned n, const char *
 static const struct route_host *host_of(const struct fill *fl)
 {
     const struct routes *r = fl->fetch->routes;
-    const char *name = gobj_key(subject(fl)) + 1;
+    const char *name = gobj_key(fill_subject(fl)) + 1;
     size_t app = strcspn(name, "/?");
     const struct route_host *ranked[ROUTE_UPSTREAMS_MAX];
     size_t len;
@@ -169,9 +150,9 @@ static const struct route_host *host_of(const struct fill *fl)
 
     if (r == NULL)
         return NULL;
-    if (!is_native(fl))
+    if (!fill_is_native(fl))
         return routes_origin(r, name, app);
-    len = fill_stream_name_len(gobj_key(subject(fl)));
+    len = fill_stream_name_len(gobj_key(fill_subject(fl)));
     n = routes_rank(r, name, len, ranked);
     put_first(ranked, n, sub_followed_at(fl->fetch, name, len));
     if (fl->rank >= n)
@@ -182,11 +163,11 @@ static const struct route_host *host_of(const struct fill *fl)
 /* The stream may live at an upstream further down. */
 static bool ask_next(struct fill *fl, int error_status)
 {
-    if (!is_native(fl))
+    if (!fill_is_native(fl))
         return false;
     if (error_status != 0)
         fl->error_status = error_status;
-    cancel_exchange(fl);
+    fill_cancel_exchange(fl);
     fl->rank++;
     if (host_of(fl) == NULL)
         return false;
@@ -199,7 +180,8 @@ static uint64_t answer_us(const struct fill *fl)
 {
     const struct conf_edge_limits *lim = fetch_limits(fl->fetch);
 
-    return lim->response_timeout_us + (gobj_kind(subject(fl)) == GOBJ_MEDIA ? lim->hold_us : 0);
+    return lim->response_timeout_us +
+           (gobj_kind(fill_subject(fl)) == GOBJ_MEDIA ? lim->hold_us : 0);
 }
 
 /* It has a head, and maybe bytes. */
@@ -225,7 +207,7 @@ static bool leave_to_push(struct fill *fl)
         return false;
     case SUB_WAIT:
         fl->own_unlink = true; /* its document takes its place in the index first */
-        enter(fl, FILL_SUBSCRIBING, lim->connect_timeout_us + lim->response_timeout_us);
+        fill_enter(fl, FILL_SUBSCRIBING, lim->connect_timeout_us + lim->response_timeout_us);
         return true;
     case SUB_DOC:
         fill_doc(fl, doc);
@@ -246,183 +228,32 @@ static void ask(struct fill *fl)
     if (host != NULL && leave_to_push(fl))
         return;
     if (host == NULL) {
-        without_body(fl, 404, NULL, lim->not_found_ttl_us, false);
+        fill_without_body(fl, 404, NULL, lim->not_found_ttl_us, false);
         return;
     }
     fl->peer = peer_get(f, host);
     if (fl->peer == NULL) {
-        broke(fl, UP_END_MEMORY);
+        fill_broke(fl, UP_END_MEMORY);
         return;
     }
     /* What broke off is asked for at once, as far as the purse allows. */
     if (!has_begun(fl) && !breaker_allows(&fl->peer->breaker, loop_now(f->loop))) {
         release_peer(fl);
-        broke(fl, UP_END_CONNECT);
+        fill_broke(fl, UP_END_CONNECT);
         return;
     }
     fl->unanswered = true;
     fl->asked_us = loop_now(f->loop);
     set_conditions(fl);
-    enter(fl, FILL_ASKING, lim->connect_timeout_us + answer_us(fl));
+    fill_enter(fl, FILL_ASKING, lim->connect_timeout_us + answer_us(fl));
     st = start_exchange(fl);
     if (st == ST_ELIMIT) {
         FETCH_COUNT(f, limit_hits[METRIC_LIMIT_PENDING_LOOKUPS]);
         release_peer(fl);
-        without_body(fl, 503, "1", error_ttl_us(f), true);
+        fill_without_body(fl, 503, "1", fill_error_ttl_us(f), true);
     } else if (st != ST_OK) {
-        broke(fl, st == ST_ENOMEM ? UP_END_MEMORY : UP_END_CONNECT);
+        fill_broke(fl, st == ST_ENOMEM ? UP_END_MEMORY : UP_END_CONNECT);
     }
-}
-
-/* --- ways out --- */
-
-static void free_fill(struct grave *g)
-{
-    struct fill *fl = CONTAINER_OF(g, struct fill, grave);
-
-    OBJ_FINI(fl, FILL_MAGIC);
-    free(fl);
-}
-
-/* The fill is over; its object, with the reference, is the caller's. */
-static struct gobj *finish(struct fill *fl)
-{
-    struct fetch *f = fl->fetch;
-    struct gobj *o = fl->o;
-
-    OBJ_CHECK(fl, FILL_MAGIC);
-    cancel_exchange(fl);
-    sub_leave(fl);
-    timer_cancel(f->loop, &fl->timer);
-    *store_fill(subject(fl)) = NULL;
-    fl->o = NULL;
-    gobj_unref(&fl->stale);
-    *fl->prevp = fl->next;
-    if (fl->next != NULL)
-        fl->next->prevp = fl->prevp;
-    f->n_fills--;
-    loop_bury(f->loop, &fl->grave, free_fill);
-    return o;
-}
-
-static void fail_object(struct loop *l, struct gobj *o)
-{
-    store_unlink(l, o); /* first: nobody is to find a failed one */
-    gobj_fail(o);
-    store_notify(o);
-}
-
-void fill_settle(struct fetch *f, struct gobj *o, int status, const char *retry_after,
-                 uint64_t ttl_us)
-{
-    char fields[64] = "";
-    struct gobj_head h = { .status = status,
-                           .length = 0,
-                           .fields = fields,
-                           .born_us = loop_now(f->loop),
-                           .shared = true };
-
-    if (retry_after != NULL && strlen(retry_after) < 32)
-        (void)snprintf(fields, sizeof fields, "retry-after: %s\r\n", retry_after);
-    if (gobj_negative(o, &h) != ST_OK) {
-        fail_object(f->loop, o);
-        return;
-    }
-    store_notify(o);
-    if (ttl_us == 0)
-        store_unlink(f->loop, o); /* a timer would come a turn too late */
-    else
-        store_unlink_at(f->loop, o, loop_now(f->loop) + ttl_us);
-}
-
-/* May the version that o replaces be served although the origin does not answer? */
-static bool stale_will_do(const struct fetch *f, const struct gobj *o)
-{
-    const struct gobj *prior = gobj_prior(o);
-
-    return prior != NULL &&
-           loop_now(f->loop) < gobj_vouched_until(prior) + gobj_head(prior)->sie_us;
-}
-
-static void serve_stale(struct fetch *f, struct gobj *o)
-{
-    if (gobj_adopt_stale(o, loop_now(f->loop) + error_ttl_us(f)) != ST_OK) {
-        fail_object(f->loop, o);
-        return;
-    }
-    store_notify(o);
-    store_completed(f->loop, o);
-}
-
-/* In the background nobody waits. What is served stays, but is not asked about again at once. */
-static void background_failed(struct fill *fl)
-{
-    cancel_exchange(fl);
-    gobj_unref(&fl->o);
-    enter(fl, FILL_RESTING, error_ttl_us(fl->fetch));
-}
-
-static void drop_stale(struct fill *fl)
-{
-    struct gobj *stale = gobj_ref(fl->stale);
-    struct loop *l = loop_of(fl);
-    struct gobj *o = finish(fl);
-
-    gobj_unref(&o);
-    store_unlink(l, stale);
-    gobj_unref(&stale);
-}
-
-/* There will be no body. is_error: the origin is at fault, and what is stale may do instead. */
-static void without_body(struct fill *fl, int status, const char *retry_after, uint64_t ttl_us,
-                         bool is_error)
-{
-    struct fetch *f = fl->fetch;
-
-    if (fl->stale != NULL && is_error) {
-        background_failed(fl);
-    } else if (fl->stale != NULL) {
-        drop_stale(fl);
-    } else {
-        bool doc = is_native(fl) && gobj_kind(subject(fl)) == GOBJ_DOC;
-        struct gobj *o = finish(fl);
-
-        if (doc && status >= 500) { /* a player is to come back, whatever it was */
-            status = 503;
-            retry_after = retry_after != NULL ? retry_after : "1";
-        }
-        if (is_error && stale_will_do(f, o))
-            serve_stale(f, o);
-        else
-            fill_settle(f, o, status, retry_after, ttl_us);
-        gobj_unref(&o);
-    }
-}
-
-static void complete(struct fill *fl)
-{
-    struct fetch *f = fl->fetch;
-    struct gobj *stale = fl->stale != NULL ? gobj_ref(fl->stale) : NULL;
-    bool forget = fl->forget;
-    struct gobj *o;
-
-    if ((fl->total >= 0 && (uint64_t)fl->total != gobj_now(fl->o).published) ||
-        gobj_complete(fl->o) != ST_OK) {
-        broke(fl, UP_END_SHORT);
-        gobj_unref(&stale);
-        return;
-    }
-    o = finish(fl);
-    if (gobj_kind(o) != GOBJ_DOC)
-        FETCH_COUNT(f, cache_fills[METRIC_TIER_EDGE]);
-    if (stale != NULL && !gobj_is_dead(stale))
-        store_publish(f->loop, o);
-    store_notify(o);
-    store_completed(f->loop, o);
-    if (forget)
-        store_unlink(f->loop, o);
-    gobj_unref(&o);
-    gobj_unref(&stale);
 }
 
 /* --- what breaks --- */
@@ -431,25 +262,25 @@ static bool is_strong(const char *etag) { return etag[0] == '"'; }
 
 static void body_failed(struct fill *fl, enum up_end why)
 {
-    struct loop *l = loop_of(fl);
+    struct loop *l = fill_loop(fl);
     struct gobj *o;
 
     FETCH_COUNT(fl->fetch, cache_fill_errors[ends[why].metric]);
-    log_warn(l->log, LOG_CTX_TEXT(NULL, "object", gobj_key(subject(fl))), "fetch",
+    log_warn(l->log, LOG_CTX_TEXT(NULL, "object", gobj_key(fill_subject(fl))), "fetch",
              "a body broke off: %s", ends[why].text);
     if (fl->stale != NULL) {
-        background_failed(fl);
+        fill_background_failed(fl);
         return;
     }
-    o = finish(fl);
-    fail_object(l, o);
+    o = fill_finish(fl);
+    fill_fail_object(l, o);
     gobj_unref(&o);
 }
 
 /* Without memory for as long as a body may stand still. */
 static bool is_dry(const struct fill *fl)
 {
-    return loop_now(loop_of(fl)) - fl->dry_since_us >= fetch_limits(fl->fetch)->fill_stall_us;
+    return loop_now(fill_loop(fl)) - fl->dry_since_us >= fetch_limits(fl->fetch)->fill_stall_us;
 }
 
 static bool may_resume(struct fill *fl, enum up_end why)
@@ -480,7 +311,7 @@ static void broke_in_body(struct fill *fl, enum up_end why)
         return;
     }
     fl->resumes++;
-    if (is_native(fl) && fl->resumes == RESUMES_MAX) { /* another one may have it too */
+    if (fill_is_native(fl) && fl->resumes == RESUMES_MAX) { /* another one may have it too */
         fl->rank++;
         if (host_of(fl) == NULL)
             fl->rank--;
@@ -489,7 +320,7 @@ static void broke_in_body(struct fill *fl, enum up_end why)
 }
 
 /* The exchange is over, or never was. */
-static void broke(struct fill *fl, enum up_end why)
+void fill_broke(struct fill *fl, enum up_end why)
 {
     struct fetch *f = fl->fetch;
     int status = why == UP_END_TIMEOUT ? 504 : why == UP_END_MEMORY ? 503 : 502;
@@ -502,17 +333,17 @@ static void broke(struct fill *fl, enum up_end why)
      * again. */
     if (fl->peer != NULL && ends[why].fault && (fl->unanswered || !fl->peer->host->h2))
         judge_peer(fl, false);
-    cancel_exchange(fl);
+    fill_cancel_exchange(fl);
     if (has_begun(fl)) {
         broke_in_body(fl, why);
         return;
     }
-    log_warn(f->loop->log, LOG_CTX_TEXT(NULL, "object", gobj_key(subject(fl))), "fetch",
+    log_warn(f->loop->log, LOG_CTX_TEXT(NULL, "object", gobj_key(fill_subject(fl))), "fetch",
              "no answer: %s", ends[why].text);
     if (ask_next(fl, status))
         return;
     FETCH_COUNT(f, cache_fill_errors[ends[why].metric]);
-    without_body(fl, status, why == UP_END_MEMORY ? "1" : NULL, error_ttl_us(f), true);
+    fill_without_body(fl, status, why == UP_END_MEMORY ? "1" : NULL, fill_error_ttl_us(f), true);
 }
 
 /* --- the head --- */
@@ -534,16 +365,16 @@ static void validated(struct fill *fl, const struct http_reply *r)
         gobj_freshen(fl->stale, v.fresh_until_us);
         gobj_reborn(fl->stale, v.born_us);
         if (!v.shared) {
-            drop_stale(fl);
+            fill_drop_stale(fl);
             return;
         }
-        o = finish(fl);
+        o = fill_finish(fl);
         gobj_unref(&o);
         return;
     }
-    o = finish(fl);
+    o = fill_finish(fl);
     if (gobj_adopt_prior(o, v.fresh_until_us) != ST_OK) {
-        fail_object(f->loop, o);
+        fill_fail_object(f->loop, o);
     } else {
         gobj_reborn(o, v.born_us);
         store_notify(o);
@@ -576,15 +407,15 @@ static void start_body(struct fill *fl, const struct http_reply *r)
     if (empty)
         h.length = 0;
     if (h.length > 0 && (uint64_t)h.length > fetch_limits(f)->object_bytes) {
-        broke(fl, UP_END_SIZE);
+        fill_broke(fl, UP_END_SIZE);
         return;
     }
     if (fl->stale != NULL && (!v.shared || fl->forget)) {
-        drop_stale(fl); /* whoever comes next asks for himself */
+        fill_drop_stale(fl); /* whoever comes next asks for himself */
         return;
     }
     if (fl->stale != NULL && (fl->o = make_successor(fl)) == NULL) {
-        broke(fl, UP_END_MEMORY);
+        fill_broke(fl, UP_END_MEMORY);
         return;
     }
     if (!v.shared) { /* before anybody can join who was not there already */
@@ -594,14 +425,14 @@ static void start_body(struct fill *fl, const struct http_reply *r)
     if (gobj_start(fl->o, &h, v.fresh_until_us) != ST_OK) {
         if (fl->stale != NULL)
             gobj_unref(&fl->o);
-        broke(fl, UP_END_MEMORY);
+        fill_broke(fl, UP_END_MEMORY);
         return;
     }
-    enter(fl, FILL_BODY, fetch_limits(f)->fill_stall_us);
+    fill_enter(fl, FILL_BODY, fetch_limits(f)->fill_stall_us);
     fl->dirty = true;
     if (empty) {
         drop_exchange(fl);
-        complete(fl);
+        fill_complete(fl);
     }
 }
 
@@ -617,9 +448,10 @@ static void missing(struct fill *fl, const struct http_reply *r)
         return;
     /* a home that has just come back does not know yet what it will go on with */
     if (fl->error_status != 0)
-        without_body(fl, fl->error_status, NULL, error_ttl_us(fl->fetch), true);
+        fill_without_body(fl, fl->error_status, NULL, fill_error_ttl_us(fl->fetch), true);
     else
-        without_body(fl, status, NULL, ttl_us, is_native(fl) && gobj_kind(subject(fl)) == GOBJ_DOC);
+        fill_without_body(fl, status, NULL, ttl_us,
+                          fill_is_native(fl) && gobj_kind(fill_subject(fl)) == GOBJ_DOC);
 }
 
 /* Any other answer without a body of use: the status is passed on. */
@@ -634,7 +466,7 @@ static void refused(struct fill *fl, const struct http_reply *r)
     if (ask_next(fl, status))
         return;
     FETCH_COUNT(f, cache_fill_errors[METRIC_FILL_ERROR_STATUS]);
-    without_body(fl, status, or_null(retry_after), error_ttl_us(f), status >= 500);
+    fill_without_body(fl, status, or_null(retry_after), fill_error_ttl_us(f), status >= 500);
 }
 
 static void resumed(struct fill *fl, const struct http_reply *r)
@@ -646,7 +478,7 @@ static void resumed(struct fill *fl, const struct http_reply *r)
     }
     gobj_resumed(fl->o);
     fl->dirty = true;
-    enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
+    fill_enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
 }
 
 static enum metric_upstream code_class(unsigned status)
@@ -669,8 +501,8 @@ static void on_sent(struct up_exchange *x)
 {
     struct fill *fl = fill_of(x);
 
-    fl->asked_us = loop_now(loop_of(fl));
-    enter(fl, FILL_ASKING, answer_us(fl));
+    fl->asked_us = loop_now(fill_loop(fl));
+    fill_enter(fl, FILL_ASKING, answer_us(fl));
 }
 
 static void on_head(struct up_exchange *x, const struct http_reply *r)
@@ -702,8 +534,8 @@ static enum st on_reserve(struct up_exchange *x, void **p, size_t *cap)
 
     if (st == ST_ENOMEM && fl->phase != FILL_NO_MEMORY) {
         FETCH_COUNT(fl->fetch, limit_hits[METRIC_LIMIT_MEMORY]);
-        fl->dry_since_us = loop_now(loop_of(fl));
-        enter(fl, FILL_NO_MEMORY, MEMORY_RETRY_US);
+        fl->dry_since_us = loop_now(fill_loop(fl));
+        fill_enter(fl, FILL_NO_MEMORY, MEMORY_RETRY_US);
     }
     return st;
 }
@@ -715,7 +547,7 @@ static void on_commit(struct up_exchange *x, size_t n)
     gobj_commit(fl->o, n);
     fl->dirty = true;
     if (fl->phase == FILL_NO_MEMORY)
-        enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
+        fill_enter(fl, FILL_BODY, fetch_limits(fl->fetch)->fill_stall_us);
     else
         set_timer(fl, fetch_limits(fl->fetch)->fill_stall_us);
 }
@@ -735,11 +567,11 @@ static void on_end(struct up_exchange *x, enum up_end why)
     struct fill *fl = fill_of(x);
 
     if (why != UP_END_WHOLE && why != UP_END_CLOSED) {
-        broke(fl, why);
+        fill_broke(fl, why);
         return;
     }
     release_peer(fl);
-    complete(fl);
+    fill_complete(fl);
 }
 
 static const struct up_sink sink = {
@@ -751,37 +583,7 @@ static const struct up_sink sink = {
     .end = on_end,
 };
 
-/* --- what a subscription has brought --- */
-
-static enum st copy_body(struct gobj *o, const struct gobj *doc)
-{
-    struct gobj_cursor c = { .at = NULL };
-    uint64_t off = 0;
-    struct iovec v[8];
-    int n;
-    enum st st = gobj_start(o, gobj_head(doc), gobj_fresh_until(doc));
-
-    while (st == ST_OK && (n = gobj_span(doc, &c, off, UINT64_MAX, v, 8)) > 0)
-        for (int i = 0; i < n && st == ST_OK; i++) {
-            st = gobj_append(o, v[i].iov_base, v[i].iov_len);
-            off += v[i].iov_len;
-        }
-    return st == ST_OK ? gobj_complete(o) : st;
-}
-
-void fill_doc(struct fill *fl, const struct gobj *doc)
-{
-    struct loop *l = loop_of(fl);
-    struct gobj *o = finish(fl);
-
-    if (copy_body(o, doc) == ST_OK) {
-        store_notify(o);
-        store_completed(l, o);
-    } else {
-        fail_object(l, o);
-    }
-    gobj_unref(&o);
-}
+/* --- what a subscription says --- */
 
 void fill_pull(struct fill *fl)
 {
@@ -790,8 +592,6 @@ void fill_pull(struct fill *fl)
     fl->own_unlink = false;
     ask(fl);
 }
-
-void fill_unknown(struct fill *fl, uint64_t ttl_us) { without_body(fl, 404, NULL, ttl_us, true); }
 
 void fill_expect(struct fill *fl, uint64_t size)
 {
@@ -807,7 +607,7 @@ static void try_for_memory(struct fill *fl)
     size_t cap;
 
     if (is_dry(fl)) {
-        broke(fl, UP_END_MEMORY);
+        fill_broke(fl, UP_END_MEMORY);
         return;
     }
     set_timer(fl, MEMORY_RETRY_US);
@@ -830,13 +630,13 @@ static void on_timer(struct loop *l, struct timer *t)
         return;
     case FILL_ASKING:
     case FILL_BODY:
-        broke(fl, UP_END_TIMEOUT);
+        fill_broke(fl, UP_END_TIMEOUT);
         return;
     case FILL_NO_MEMORY:
         try_for_memory(fl);
         return;
     case FILL_RESTING:
-        o = finish(fl);
+        o = fill_finish(fl);
         gobj_unref(&o);
         return;
     }
@@ -859,7 +659,7 @@ void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale)
     CHECK((o == NULL) != (stale == NULL));
     if (fl == NULL) {
         if (o != NULL)
-            fill_settle(f, o, 503, "1", error_ttl_us(f));
+            fill_settle(f, o, 503, "1", fill_error_ttl_us(f));
         return;
     }
     OBJ_INIT(fl, FILL_MAGIC);
@@ -867,10 +667,10 @@ void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale)
     fl->o = o != NULL ? gobj_ref(o) : NULL;
     fl->stale = stale != NULL ? gobj_ref(stale) : NULL;
     fl->x.sink = &sink;
-    fl->x.path = gobj_key(subject(fl));
+    fl->x.path = gobj_key(fill_subject(fl));
     fl->timer.fire = on_timer;
     fl->total = -1;
-    *store_fill(subject(fl)) = fl;
+    *store_fill(fill_subject(fl)) = fl;
     fl->next = f->fills;
     fl->prevp = &f->fills;
     if (fl->next != NULL)
@@ -881,21 +681,5 @@ void fill_begin(struct fetch *f, struct gobj *o, struct gobj *stale)
     if (is_visible(fl->x.path))
         ask(fl);
     else
-        without_body(fl, 400, NULL, error_ttl_us(f), false);
-}
-
-void fill_end_now(struct fill *fl)
-{
-    struct loop *l = loop_of(fl);
-    struct gobj *o;
-
-    OBJ_CHECK(fl, FILL_MAGIC);
-    if (fl->stale != NULL) {
-        o = finish(fl);
-        gobj_unref(&o);
-        return;
-    }
-    o = finish(fl);
-    fail_object(l, o);
-    gobj_unref(&o);
+        fill_without_body(fl, 400, NULL, fill_error_ttl_us(f), false);
 }

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/check.h"
@@ -88,9 +87,9 @@ void front_loop_stop(struct loop *l)
 
     OBJ_CHECK(f, FRONT_LOOP_MAGIC);
     while (f->listeners != NULL) {
-        struct front_listener *ln = f->listeners;
+        struct listener *ln = f->listeners;
 
-        front_unlisten(&ln);
+        listener_free(&ln);
     }
     while (f->conns != NULL)
         conn_close(f->conns, METRIC_CLOSE_SHUTDOWN);
@@ -146,14 +145,10 @@ void front_each_watched(struct loop *l, void (*each)(void *arg, const char *name
 const char *front_date(struct front_loop *f)
 {
     uint64_t now_s = (uint64_t)clock_wall_us() / SEC_US;
-    time_t t = (time_t)now_s;
-    struct tm tm;
 
-    if (now_s == f->date_s)
-        return f->date;
+    if (now_s != f->date_s)
+        http_date_format((int64_t)now_s, f->date);
     f->date_s = now_s;
-    (void)gmtime_r(&t, &tm);
-    (void)strftime(f->date, sizeof f->date, "%a, %d %b %Y %H:%M:%S GMT", &tm); /* the C locale */
     return f->date;
 }
 
@@ -383,7 +378,7 @@ bool conn_flush(struct conn *c, struct outq *q)
     return true;
 }
 
-void conn_on_timer(struct conn *c)
+static void conn_on_timer(struct conn *c)
 {
     switch (c->phase) {
     case CONN_HANDSHAKE:
@@ -575,30 +570,30 @@ static void set_options(int fd, enum front_profile profile)
 
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
 {
-    struct front_listener *fln = CONTAINER_OF(ln, struct front_listener, ln);
-    struct front_loop *f = fln->f;
+    struct front_loop *f = ln->owner;
+    enum front_profile profile = (enum front_profile)ln->profile;
     struct addr who = addr_of((const struct sockaddr *)peer);
     bool counted_address;
     struct conn *c;
 
-    if (!admit(f, fd, &who, fln->profile, &counted_address))
+    if (!admit(f, fd, &who, profile, &counted_address))
         return;
     c = calloc(1, sizeof *c);
-    SSL_CTX *ctx = fln->tls ? ctx_of(f, fln->profile) : NULL;
-    if (c == NULL || (fln->tls && ctx == NULL)) {
+    SSL_CTX *ctx = ln->tls ? ctx_of(f, profile) : NULL;
+    if (c == NULL || (ln->tls && ctx == NULL)) {
         free(c);
         (void)close(fd);
         if (counted_address)
             addr_count_return(f->front->per_address, &who);
         return;
     }
-    set_options(fd, fln->profile);
+    set_options(fd, profile);
     OBJ_INIT(c, CONN_MAGIC);
     c->f = f;
     c->peer = who;
-    c->profile = fln->profile;
+    c->profile = profile;
     c->counted_address = counted_address;
-    c->tls = fln->tls;
+    c->tls = ln->tls;
     c->timer.fire = on_timer;
     if (io_accept_init(&c->io, f->loop, fd, ctx, on_ready) != ST_OK) {
         free(c);
@@ -613,51 +608,20 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     f->conns = c;
     f->n_conns++;
     (void)atomic_fetch_add_explicit(counted_as(f, c->profile), 1, memory_order_relaxed);
-    c->phase = fln->tls ? CONN_HANDSHAKE : CONN_HEAD;
+    c->phase = ln->tls ? CONN_HANDSHAKE : CONN_HEAD;
     count_gauge(c, true);
     conn_become(c, c->phase);
     io_want(&c->io, IO_READ);
 }
 
 enum st front_listen(struct loop *l, int fd, enum front_profile profile, bool tls,
-                     struct front_listener **out)
+                     struct listener **out)
 {
     struct front_loop *f = front_loop_of(l);
-    struct front_listener *ln = calloc(1, sizeof *ln);
-    enum st st;
+    struct listener_cfg cfg = {
+        .fd = fd, .on_accept = on_accept, .owner = f, .profile = (int)profile, .tls = tls
+    };
 
     OBJ_CHECK(f, FRONT_LOOP_MAGIC);
-    if (ln == NULL)
-        return ST_ENOMEM;
-    ln->f = f;
-    ln->profile = profile;
-    ln->tls = tls;
-    st = listener_init(&ln->ln, l, fd, on_accept);
-    if (st != ST_OK) {
-        free(ln);
-        return st;
-    }
-    ln->next = f->listeners;
-    ln->prevp = &f->listeners;
-    if (ln->next != NULL)
-        ln->next->prevp = &ln->next;
-    f->listeners = ln;
-    *out = ln;
-    return ST_OK;
-}
-
-static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct front_listener, grave)); }
-
-void front_unlisten(struct front_listener **lp)
-{
-    struct front_listener *ln = *lp;
-
-    *lp = NULL;
-    if (ln == NULL)
-        return;
-    listener_fini(&ln->ln);
-    *ln->prevp = ln->next;
-    if (ln->next != NULL)
-        ln->next->prevp = ln->prevp;
-    loop_bury(ln->f->loop, &ln->grave, free_listener);
+    return listener_new(&f->listeners, l, &cfg, out);
 }

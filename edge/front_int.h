@@ -22,6 +22,7 @@
 #include "edge/access.h"
 #include "edge/front.h"
 #include "edge/http1_req.h"
+#include "edge/http_date.h"
 #include "edge/request.h"
 #include "edge/token.h"
 #include "edge/viewers.h"
@@ -40,15 +41,6 @@ enum { FRONT_READ_BYTES = 64 << 10, FRONT_POOL_REQUESTS = 256 };
 /* Input of an HTTP/1 connection: the largest head, and the empty lines that may stand before it. */
 enum { HTTP1_IN_BYTES = (16 << 10) + 8 };
 
-struct front_listener {
-    struct listener ln; /* first: the accept callback casts back */
-    struct front_loop *f;
-    struct front_listener *next, **prevp;
-    enum front_profile profile;
-    bool tls;
-    struct grave grave;
-};
-
 struct front_loop {
     int magic;
     struct front *front;
@@ -61,12 +53,12 @@ struct front_loop {
     uint64_t access_seen; /* requests, for sampling */
     struct viewers *viewers;
     struct token_memo *tokens; /* once there was one */
-    struct front_listener *listeners;
+    struct listener *listeners;
     struct conn *conns;
     uint64_t n_conns;
-    uint64_t date_s;           /* of the text below */
-    char date[32];             /* "Sun, 22 Nov 2026 01:02:03 GMT" */
-    struct http1_ex *spare_ex; /* HTTP/1 exchanges to use again */
+    uint64_t date_s;              /* of the text below */
+    char date[HTTP_DATE_LEN + 1]; /* "Sun, 22 Nov 2026 01:02:03 GMT" */
+    struct http1_ex *spare_ex;    /* HTTP/1 exchanges to use again */
     unsigned spare_ex_n;
     struct h2_ex *spare_h2;
     unsigned spare_h2_n;
@@ -135,7 +127,6 @@ static inline bool conn_unsent(const struct conn *c, const struct outq *q)
 {
     return outq_bytes(q) > 0 || !io_flushed(&c->io);
 }
-void conn_on_timer(struct conn *c);
 /* What a reader must take; 0: any rate will do. Between our machines a line may be shared by
  * thousands of viewers and slow for all of them: only one that stands still is given up. */
 static inline uint64_t conn_slow_rate(const struct conn *c)

@@ -1,43 +1,15 @@
 #include "edge/request.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/check.h"
 #include "core/clock.h"
 #include "edge/front_int.h"
-#include "edge/pages.h"
+#include "edge/request_int.h"
 #include "edge/store.h"
 #include "edge/stream.h"
 
 enum { REQUEST_MAGIC = 0x7e9ae573, ASK_MAX = 4 };
-
-/* --- blobs --- */
-
-static void free_blob(struct own *o) { free(CONTAINER_OF(o, struct blob, own)); }
-
-struct blob *blob_new(const void *p, size_t len)
-{
-    struct blob *b = malloc(sizeof *b + len);
-
-    if (b == NULL)
-        return NULL;
-    own_init(&b->own, free_blob);
-    b->len = len;
-    if (p != NULL && len > 0)
-        memcpy(b->data, p, len);
-    return b;
-}
-
-static void drop_blob(struct request *r)
-{
-    struct own *own = r->blob != NULL ? &r->blob->own : NULL;
-
-    r->blob = NULL;
-    own_unref(&own);
-}
 
 /* --- life --- */
 
@@ -82,7 +54,7 @@ static void stop_holding(struct request *r)
         addr_count_return(r->front->front->held_per_address, &r->peer);
 }
 
-static void drop_view(struct request *r)
+void request_drop_view(struct request *r)
 {
     struct own *own = r->view != NULL ? view_own(r->view) : NULL;
 
@@ -96,14 +68,12 @@ void request_fini(struct request *r)
     OBJ_CHECK(r, REQUEST_MAGIC);
     timer_cancel(r->front->loop, &r->timer);
     stop_holding(r);
-    drop_view(r);
-    drop_blob(r);
+    request_drop_view(r);
+    request_drop_blob(r);
     OBJ_FINI(r, REQUEST_MAGIC);
 }
 
-/* --- answers that need no object --- */
-
-static void answered(struct request *r)
+void request_answered(struct request *r)
 {
     CHECK(r->phase != REQUEST_ANSWERED);
     r->phase = REQUEST_ANSWERED;
@@ -113,124 +83,6 @@ static void answered(struct request *r)
     if (r->head != NULL && r->head->method == HTTP_METHOD_HEAD)
         r->answer.no_body = true;
     r->ops->ready(r);
-}
-
-static void answer_blob(struct request *r, int status, const char *type, const char *cache_control,
-                        struct blob *b)
-{
-    drop_view(r);
-    r->blob = b;
-    r->answer.status = status;
-    r->answer.type = b != NULL ? type : "";
-    r->answer.cache_control = cache_control;
-    r->answer.length = b != NULL ? (int64_t)b->len : 0;
-    r->off = 0;
-    r->end = b != NULL ? b->len : 0;
-    answered(r);
-}
-
-static const char *reason_text(int status)
-{
-    switch (status) {
-    case 400:
-        return "bad request";
-    case 404:
-        return "not found";
-    case 405:
-        return "only GET, HEAD and OPTIONS";
-    case 410:
-        return "no longer in the window";
-    case 413:
-        return "requests have no body here";
-    case 414:
-        return "target too long";
-    case 416:
-        return "no such range";
-    case 431:
-        return "request head too large";
-    case 502:
-        return "upstream failed";
-    case 503:
-        return "busy, try again";
-    case 504:
-        return "upstream did not answer in time";
-    default:
-        return "refused";
-    }
-}
-
-static void answer_error_text(struct request *r, int status, const char *why)
-{
-    static const char retry_soon[] = "retry-after: 1\r\n";
-    char text[96];
-    int n = snprintf(text, sizeof text, "%d %s\n", status, why);
-
-    if (status == 405)
-        r->answer.allow = "GET, HEAD, OPTIONS";
-    if (status == 503 && r->answer.lines[0] == '\0')
-        memcpy(r->answer.lines, retry_soon, sizeof retry_soon);
-    answer_blob(r, status, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
-}
-
-static void answer_error(struct request *r, int status)
-{
-    answer_error_text(r, status, reason_text(status));
-}
-
-static void answer_options(struct request *r)
-{
-    r->answer.allow = "GET, HEAD, OPTIONS";
-    r->answer.no_body = true;
-    answer_blob(r, 204, "", "max-age=86400", NULL);
-}
-
-static void answer_time(struct request *r)
-{
-    int64_t us = clock_wall_us();
-    time_t s = (time_t)(us / (int64_t)SEC_US);
-    struct tm tm;
-    char text[64];
-    int n;
-
-    (void)gmtime_r(&s, &tm);
-    n = snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                 (int)(us % (int64_t)SEC_US / 1000));
-    answer_blob(r, 200, "text/plain; charset=utf-8", "no-store", blob_new(text, (size_t)n));
-}
-
-static const struct front_page no_page = { .status = 404, .type = "text/plain; charset=utf-8" };
-
-static void answer_page(struct request *r, const struct front_page *page)
-{
-    if (page->body == NULL) {
-        answer_error(r, page->status == 200 ? 503 : page->status);
-        return;
-    }
-    r->answer.policy = page->policy;
-    answer_blob(r, page->status, page->type,
-                page->cache_control != NULL ? page->cache_control : "no-store", page->body);
-}
-
-static void answer_admin(struct request *r)
-{
-    struct front_page page = no_page;
-    const struct front_hooks *hooks = &r->front->front->hooks;
-
-    r->object = METRIC_OBJECT_ADMIN;
-    hooks->admin(hooks->ctx, r->front->loop, r->head, &r->target, &page);
-    answer_page(r, &page);
-}
-
-/* The player page of a stream that could live here, and its files. False: none of them. */
-static bool answer_watch(struct request *r)
-{
-    struct front_page page = no_page;
-
-    if (!pages_watch(r->front, &r->target, &page))
-        return false;
-    answer_page(r, &page);
-    return true;
 }
 
 /* --- answers from an object --- */
@@ -311,7 +163,7 @@ static bool answer_object(struct request *r, struct gobj_now now)
     }
     if (r->answer.length < 0 && r->wait_complete)
         return true;
-    answered(r);
+    request_answered(r);
     return false;
 }
 
@@ -323,7 +175,7 @@ static void answer_negative(struct request *r)
     r->result = METRIC_CACHE_NEGATIVE;
     if (strlen(h->fields) < sizeof r->answer.lines)
         memcpy(r->answer.lines, h->fields, strlen(h->fields) + 1);
-    answer_error(r, h->status); /* lets go of the view */
+    request_error(r, h->status); /* lets go of the view */
     own_unref(&held);
 }
 
@@ -334,8 +186,8 @@ static void wait_over(struct loop *l, struct timer *t)
     struct request *r = CONTAINER_OF(t, struct request, timer);
 
     (void)l;
-    drop_view(r);
-    answer_error(r, r->range.kind != RANGE_NONE ? 416 : 504);
+    request_drop_view(r);
+    request_error(r, r->range.kind != RANGE_NONE ? 416 : 504);
 }
 
 /* A held request and a fill have deadlines of their own; this one bounds the wait for the rest of
@@ -352,10 +204,10 @@ static void bound_the_wait(struct request *r)
 /* The object went away before it had a head: ask again, a few times. */
 static void ask_again(struct request *r)
 {
-    drop_view(r);
+    request_drop_view(r);
     stop_holding(r);
     if (++r->asked >= ASK_MAX)
-        answer_error(r, 503);
+        request_error(r, 503);
     else
         look_up(r);
 }
@@ -386,7 +238,7 @@ static void decide(struct request *r)
             answer_negative(r);
             return;
         case GOBJ_FAILED:
-            answer_error(r, 502);
+            request_error(r, 502);
             return;
         }
         r->phase = REQUEST_PARKED;
@@ -446,14 +298,14 @@ static bool start_holding(struct request *r, const char *name, size_t len)
     if (held_per_address(r) > 0 &&
         !addr_count_take(r->front->front->held_per_address, &r->peer, held_per_address(r))) {
         metric_add(&m->limit_hits[METRIC_LIMIT_HELD_PER_ADDRESS], 1);
-        answer_error(r, 503);
+        request_error(r, 503);
         return false;
     }
     if (!stream_hold_take(r->front->store, name, len, lim->held_per_stream)) {
         if (held_per_address(r) > 0)
             addr_count_return(r->front->front->held_per_address, &r->peer);
         metric_add(&m->limit_hits[METRIC_LIMIT_HELD_PER_STREAM], 1);
-        answer_error(r, 503);
+        request_error(r, 503);
         return false;
     }
     r->holding = true;
@@ -477,7 +329,7 @@ static bool native_miss(struct request *r, enum store_miss *miss)
     *miss = a.source == STREAM_HERE || r->front->loop->conf->edge.upstream_n == 0 ? STORE_NONE
                                                                                   : STORE_FETCH;
     if (r->profile == FRONT_TIER && a.source != STREAM_HERE) {
-        answer_error(r, 404); /* whoever asks goes on to the next upstream by himself */
+        request_error(r, 404); /* whoever asks goes on to the next upstream by himself */
         return false;
     }
     if (t->kind != TARGET_SEGMENT)
@@ -488,11 +340,11 @@ static bool native_miss(struct request *r, enum store_miss *miss)
         return start_holding(r, name, name_len);
     case STREAM_BEHIND:
         /* what readers still hold may be in the index; a new fetch makes no sense */
-        answer_error(r, 410);
+        request_error(r, 410);
         return false;
     case STREAM_AHEAD:
     case STREAM_ABSENT:
-        answer_error(r, 404);
+        request_error(r, 404);
         return false;
     case STREAM_UNKNOWN:
     case STREAM_WINDOW:
@@ -529,7 +381,7 @@ static void open_object(struct request *r, enum gobj_kind kind, enum store_miss 
 
     if (st != ST_OK) {
         r->view = NULL;
-        answer_error(r, st == ST_ENOENT ? 404 : 503);
+        request_error(r, st == ST_ENOENT ? 404 : 503);
         return;
     }
     view_hit(r->view);
@@ -639,7 +491,7 @@ static bool may_play(struct request *r, const struct conf_app *app)
                       media ? app->play_grace_us / SEC_US : 0);
     metric_add(&f->loop->metrics->play_auth[why], 1);
     if (why != METRIC_PLAY_ACCEPTED)
-        answer_error_text(r, 403, token_text(why));
+        request_error_text(r, 403, token_text(why));
     return why == METRIC_PLAY_ACCEPTED;
 }
 
@@ -649,45 +501,45 @@ static void route(struct request *r)
     const struct conf_app *app;
 
     if (r->profile == FRONT_ADMIN) {
-        answer_admin(r);
+        request_admin(r);
         return;
     }
     r->object = object_of(t);
     if (t->kind == TARGET_TIME) {
-        answer_time(r);
+        request_time(r);
         return;
     }
     if (t->kind == TARGET_RESERVED && t->token.p == NULL && r->profile == FRONT_EDGE &&
-        answer_watch(r))
+        request_watch(r))
         return;
     if (t->app.p == NULL || t->kind == TARGET_TIER || t->kind == TARGET_RESERVED ||
         (app = find_app(r->front->loop->conf, t->app)) == NULL) {
-        answer_error(r, 404);
+        request_error(r, 404);
         return;
     }
     if (r->profile == FRONT_TIER && (t->kind == TARGET_WATCH || app->origin.text[0] != '\0')) {
-        answer_error(r, 404);
+        request_error(r, 404);
         return;
     }
     if (app->origin.text[0] != '\0') {
         if (t->kind == TARGET_WATCH) {
-            answer_error(r, 404);
+            request_error(r, 404);
             return;
         }
         r->object = METRIC_OBJECT_PROXY;
     } else if (t->kind == TARGET_OTHER) {
-        answer_error(r, 404);
+        request_error(r, 404);
         return;
     } else if (!may_play(r, app)) {
         return;
     }
     if (t->kind == TARGET_WATCH) {
-        if (!answer_watch(r))
-            answer_error(r, 404);
+        if (!request_watch(r))
+            request_error(r, 404);
         return;
     }
     if (!make_key(r, r->object == METRIC_OBJECT_PROXY)) {
-        answer_error(r, 414);
+        request_error(r, 414);
         return;
     }
     look_up(r);
@@ -700,20 +552,20 @@ void request_begin(struct request *r, const struct http_head *head)
     OBJ_CHECK(r, REQUEST_MAGIC);
     r->head = head;
     if (head->refusal != HTTP_REFUSED_NONE) {
-        answer_error(r, (int)http_refusal_status(head->refusal));
+        request_error(r, (int)http_refusal_status(head->refusal));
         return;
     }
     st = target_parse(head->target, r->spelling, sizeof r->spelling, &r->target);
     if (st != ST_OK) {
-        answer_error(r, st == ST_ELIMIT ? 414 : 400);
+        request_error(r, st == ST_ELIMIT ? 414 : 400);
         return;
     }
     if (head->method == HTTP_METHOD_OPTIONS) {
-        answer_options(r);
+        request_options(r);
         return;
     }
     if (head->method != HTTP_METHOD_GET && head->method != HTTP_METHOD_HEAD) {
-        answer_error(r, 405);
+        request_error(r, 405);
         return;
     }
     r->wait_complete = head->major == 1 && head->minor == 0;

@@ -180,8 +180,6 @@ unsigned store_home(const struct store *s, uint64_t hash)
     return (unsigned)((hash >> 32) % s->n_loops);
 }
 
-struct stream_table *store_streams(struct store *s) { return s->streams; }
-struct mem_pool *store_pool(struct store *s) { return s->pool; }
 uint64_t store_cache_bytes(const struct store *s)
 {
     return atomic_load_explicit(&s->cache_bytes, memory_order_relaxed);

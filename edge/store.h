@@ -68,8 +68,6 @@ void store_set_limits(struct store *s, uint64_t cap_bytes, uint64_t object_bytes
 /* --- any thread --- */
 uint64_t store_hash(const struct store *s, const char *key, size_t len);
 unsigned store_home(const struct store *s, uint64_t hash); /* loop index */
-struct stream_table *store_streams(struct store *s);
-struct mem_pool *store_pool(struct store *s);
 uint64_t store_cache_bytes(const struct store *s);
 uint64_t store_objects(const struct store *s);
 struct gobj *store_lookup(struct store *s, const char *key, size_t len, uint64_t hash); /* +1 */

@@ -77,7 +77,6 @@ struct view {
     uint64_t touched_us;        /* (V) */
     struct view_waiter *first;  /* (V) */
     struct view_waiter **lastp; /* (V) */
-    struct view_render render;  /* (V) the front's */
     struct grave grave;         /* (V) */
 
     struct view *reg_next, **reg_prev; /* (L) on o->views */
@@ -166,7 +165,6 @@ MUST_USE enum st evict_init(struct store_loop *sl);
 void evict_fini(struct store_loop *sl);
 void evict_enlist(struct store_loop *sl, struct gobj *o); /* COMPLETE and listed; may evict */
 void evict_forget(struct store_loop *sl, struct gobj *o); /* no-op when not enlisted */
-void evict_trim(struct store_loop *sl);
 
 /* stream.c */
 struct stream_table *stream_table_new(void);

@@ -86,7 +86,7 @@ struct sub {
 /* What a loop's subscriptions share. */
 struct subs {
     struct sub *bucket[BUCKETS];
-    unsigned n;
+    unsigned n, followed; /* the rest asks, or rests */
     uint8_t in[IN_BYTES]; /* bytes of any of them, for as long as they are looked at */
 };
 
@@ -219,12 +219,13 @@ static void count(struct sub *s, bool on)
 {
     struct metrics *m = loop_of(s)->metrics;
 
-    if (s->counted == on || m == NULL)
+    if (s->counted == on)
         return;
     s->counted = on;
-    if (on)
+    s->fetch->subs->followed += on ? 1u : -1u;
+    if (m != NULL && on)
         metric_add(&m->push_subscriptions, 1);
-    else
+    else if (m != NULL)
         metric_sub(&m->push_subscriptions, 1);
 }
 
@@ -663,6 +664,10 @@ static struct sub *sub_new(struct fetch *f, const char *name, size_t len)
         return NULL;
     if (f->subs->n > fetch_limits(f)->subscriptions / (unsigned)f->loop->count) {
         FETCH_COUNT(f, limit_hits[METRIC_LIMIT_SUBSCRIPTIONS]);
+        return NULL;
+    }
+    if (f->subs->n - f->subs->followed >= fetch_limits(f)->pending_lookups) {
+        FETCH_COUNT(f, limit_hits[METRIC_LIMIT_PENDING_LOOKUPS]);
         return NULL;
     }
     if (len > STREAM_NAME_MAX || (s = calloc(1, sizeof *s)) == NULL)

@@ -12,7 +12,8 @@
  *           has watched for edge.limits.linger: it ends and the stream is forgotten.
  * Owner     the loop's struct fetch.
  * Thread    the stream's home loop.
- * Limits    edge.limits.subscriptions, shared evenly by the loops; who is over it is not followed.
+ * Limits    edge.limits.subscriptions, shared evenly by the loops; and of those that nobody has told
+ *           of anything yet, edge.limits.pending_lookups a loop. Who is over it is not followed.
  * Tests     tests/unit/test_sub.c, tests/e2e/test_tiers.py
  */
 #ifndef EDGE_SUB_H

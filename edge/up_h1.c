@@ -702,5 +702,3 @@ void up_h1_resume(struct up_exchange *x)
     io_want(&c->io, IO_READ | (c->sent < c->request.len ? IO_WRITE : 0));
     read_answer(c);
 }
-
-unsigned up_h1_connections(const struct up_h1 *p) { return p->conns; }

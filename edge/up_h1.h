@@ -30,6 +30,4 @@ void up_h1_cancel(struct up_exchange *x); /* no-op when it is not under way; so 
 void up_h1_drop(struct up_exchange *x);
 void up_h1_resume(struct up_exchange *x); /* there may be memory again */
 
-unsigned up_h1_connections(const struct up_h1 *p);
-
 #endif

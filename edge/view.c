@@ -28,7 +28,6 @@ enum { VIEW_MAGIC = 0x71e30b5d };
 
 struct gobj *view_gobj(const struct view *v) { return v->o; }
 struct own *view_own(struct view *v) { return &v->own; }
-struct view_render *view_render(struct view *v) { return &v->render; }
 
 void view_hit(struct view *v)
 {
@@ -126,8 +125,6 @@ static void free_view(struct grave *g)
 {
     struct view *v = CONTAINER_OF(g, struct view, grave);
 
-    if (v->render.p != NULL)
-        v->render.free_fn(v->render.p);
     store_loop_of(v->loop)->all_views--;
     OBJ_FINI(v, VIEW_MAGIC);
     gobj_unref(&v->o);

@@ -34,19 +34,12 @@ struct view_waiter {
     void (*wake)(struct view_waiter *w);
 };
 
-/* Header bytes that the front has made of the object's head, kept as long as the view. */
-struct view_render {
-    void *p;
-    void (*free_fn)(void *p);
-};
-
 /* The loop's view of a live object with this key; NULL: none here, ask store_open(). Borrowed:
  * take a reference before the turn ends. */
 struct view *view_find(struct loop *l, const char *key, size_t len, uint64_t hash);
 
 struct gobj *view_gobj(const struct view *v);
 struct own *view_own(struct view *v);
-struct view_render *view_render(struct view *v);
 void view_hit(struct view *v); /* tell the eviction that it was wanted */
 /* True at its first use and then once a second: the moment to tell others that it is in use. */
 bool view_touch(struct view *v, uint64_t now_us);

@@ -59,7 +59,7 @@ static int usage(FILE *f, int status)
                 "A worker of freshet, which starts it. Descriptor 3 must be a listening unix\n"
                 "socket; what is spoken there is POST /_encode/APP/STREAM over HTTP/2.\n\n"
                 "  -t, --threads N        codec threads (1 to 64; default: one per core)\n"
-                "  -s, --streams N        streams at a time (1 to 1024; default 64)\n"
+                "  -s, --streams N        streams at a time (1 to 1024; default 256)\n"
                 "  -l, --log-level WORD   error, warn, note (default), info or debug\n"
                 "      --hands FD         a page to mark the streams in hand in (core/hand.h)\n"
                 "  -h, --help             this text\n"

@@ -201,19 +201,6 @@ enum st amf_next(struct amf *a, struct amf_event *ev)
     return a->st;
 }
 
-enum st amf_skip(struct amf *a, const struct amf_event *ev)
-{
-    struct amf_event inner;
-    enum st st = ST_OK;
-
-    if (ev->kind != AMF_OBJECT && ev->kind != AMF_ARRAY)
-        return ST_OK;
-    do
-        st = amf_next(a, &inner);
-    while (st == ST_OK && (inner.kind != AMF_END || inner.depth > ev->depth));
-    return st == ST_EOF ? ST_EPROTO : st;
-}
-
 static bool same(const uint8_t *p, size_t n, const char *text)
 {
     return p != NULL && n == strlen(text) && memcmp(p, text, n) == 0;

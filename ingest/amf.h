@@ -60,8 +60,6 @@ struct amf {
 
 struct amf amf_init(const uint8_t *p, size_t n);
 MUST_USE enum st amf_next(struct amf *a, struct amf_event *ev);
-/* To the end of what the OBJECT or ARRAY event `ev` began; nothing for other kinds. */
-MUST_USE enum st amf_skip(struct amf *a, const struct amf_event *ev);
 
 bool amf_key_is(const struct amf_event *ev, const char *name);
 bool amf_string_is(const struct amf_event *ev, const char *text);

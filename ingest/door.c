@@ -79,10 +79,9 @@ static bool admit(struct ingest_loop *f, const struct addr *peer, bool *counted_
 
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
 {
-    struct ingest_listener *from = CONTAINER_OF(ln, struct ingest_listener, ln);
-    struct ingest_loop *f = from->f;
+    struct ingest_loop *f = ln->owner;
     struct addr who = addr_of((const struct sockaddr *)peer);
-    SSL_CTX *ctx = from->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+    SSL_CTX *ctx = ln->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
     struct ingest_conn *c = NULL;
     bool counted_address;
 
@@ -90,7 +89,7 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
         (void)close(fd);
         return;
     }
-    if (!from->tls || ctx != NULL)
+    if (!ln->tls || ctx != NULL)
         c = ingest_conn_new(f, &who);
     if (c == NULL)
         (void)close(fd);
@@ -104,45 +103,13 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     ingest_conn_begin(c);
 }
 
-enum st ingest_listen(struct loop *l, int fd, bool tls, struct ingest_listener **out)
+enum st ingest_listen(struct loop *l, int fd, bool tls, struct listener **out)
 {
     struct ingest_loop *f = ingest_of(l);
-    struct ingest_listener *ln = calloc(1, sizeof *ln);
-    enum st st;
+    struct listener_cfg cfg = { .fd = fd, .on_accept = on_accept, .owner = f, .tls = tls };
 
     OBJ_CHECK(f, LOOP_MAGIC);
-    if (ln == NULL)
-        return ST_ENOMEM;
-    ln->f = f;
-    ln->tls = tls;
-    st = listener_init(&ln->ln, l, fd, on_accept);
-    if (st != ST_OK) {
-        free(ln);
-        return st;
-    }
-    ln->next = f->listeners;
-    ln->prevp = &f->listeners;
-    if (ln->next != NULL)
-        ln->next->prevp = &ln->next;
-    f->listeners = ln;
-    *out = ln;
-    return ST_OK;
-}
-
-static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct ingest_listener, grave)); }
-
-void ingest_unlisten(struct ingest_listener **lp)
-{
-    struct ingest_listener *ln = *lp;
-
-    *lp = NULL;
-    if (ln == NULL)
-        return;
-    listener_fini(&ln->ln);
-    *ln->prevp = ln->next;
-    if (ln->next != NULL)
-        ln->next->prevp = ln->prevp;
-    loop_bury(ln->f->loop, &ln->grave, free_listener);
+    return listener_new(&f->listeners, l, &cfg, out);
 }
 
 /* --- the loop's part --- */
@@ -168,9 +135,9 @@ void ingest_loop_stop(struct loop *l)
 
     OBJ_CHECK(f, LOOP_MAGIC);
     while (f->listeners != NULL) {
-        struct ingest_listener *ln = f->listeners;
+        struct listener *ln = f->listeners;
 
-        ingest_unlisten(&ln);
+        listener_free(&ln);
     }
     while (f->conns != NULL)
         ingest_conn_close(f->conns, METRIC_INGEST_CLOSE_SHUTDOWN);

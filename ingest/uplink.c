@@ -9,8 +9,8 @@
  *                         v   no home for reconnect_window, or a home said that he is to go
  *                       OVER
  *
- * Tags are numbered from 1. All that was not acknowledged goes to whatever home comes next, and some
- * more before it, back to a key frame; a home that has had some of it drops what it knows. */
+ * Tags are numbered from 1. All that was not acknowledged goes to whatever home comes next, and
+ * some more before it, back to a key frame; a home that has had some of it drops what it knows. */
 #include "ingest/uplink.h"
 
 #include <stdio.h>

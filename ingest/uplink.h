@@ -4,8 +4,8 @@
  *           numbers and stay in a spool until the home says that nobody needs them any more; an
  *           exchange (`POST /_ingest`, core/exchange.h) carries them to the first data centre that
  *           takes them. When the link or the data centre dies, is full or winds up, the next
- *           attempt goes on with the ticket and what was not acknowledged, first to the same (a link
- *           may just blink), then down the stream's rank order. The publisher notices nothing.
+ *           attempt goes on with the ticket and what was not acknowledged, first to the same (a
+ *           link may just blink), then down the stream's rank order. The publisher notices nothing.
  *           What is kept for the next home begins with a key frame, so that it can use all of it.
  * Claim     each publisher has a random one; it tells a home that an exchange is the same publisher
  *           again, and not somebody who takes the stream over.
@@ -13,8 +13,8 @@
  *           next one goes to the same home, or to another one with the ticket.
  * Limits    ingest.spool, ingest.limits.spool: what is over them is dropped, oldest first, and
  *           counted. No home for reconnect_window: closed (NO_HOME). Attempts: at once for each
- *           data centre, then after 0.1 s, doubling to 5 s. A home that says nothing for 4 s is given
- *           up. RECALL_MAX remembered streams; beyond that nothing is remembered.
+ *           data centre, then after 0.1 s, doubling to 5 s. A home that says nothing for 4 s is
+ *           given up. RECALL_MAX remembered streams; beyond that nothing is remembered.
  * Owner     daemon/: uplinks_new() once, uplinks_loop_start() per loop. An uplink outlives its
  *           uplink_leave() by what it takes to send the rest, a few seconds at most.
  * Thread    uplinks_new/_free: main. The rest: the loop's own.

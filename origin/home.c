@@ -22,7 +22,7 @@ struct parcel {
     struct door *door; /* a reference */
     enum parcel_kind kind;
     size_t n;
-    uint8_t data[];
+    uint8_t *data; /* owned */
 };
 
 struct note {
@@ -292,22 +292,23 @@ static void deliver(struct loop *l, struct mail *m)
     if (door_may_read(d) && atomic_exchange_explicit(&d->waits, 0, memory_order_seq_cst) != 0)
         tell(d, TOLD_ROOM);
     door_unref(&d);
+    free(p->data);
     free(p);
 }
 
-static bool post_parcel(struct door *d, enum parcel_kind kind, const void *data, size_t n)
+/* Takes the bytes of tags, if it can. */
+static bool post_parcel(struct door *d, enum parcel_kind kind, struct buf *tags_of)
 {
-    struct parcel *p = malloc(sizeof *p + n);
+    struct parcel *p = calloc(1, sizeof *p);
 
     if (p == NULL)
         return false;
     p->mail.deliver = deliver;
     p->door = door_ref(d);
     p->kind = kind;
-    p->n = n;
-    if (n > 0)
-        memcpy(p->data, data, n);
-    (void)atomic_fetch_add_explicit(&d->in_flight, n, memory_order_relaxed);
+    if (tags_of != NULL)
+        p->data = buf_take(tags_of, &p->n);
+    (void)atomic_fetch_add_explicit(&d->in_flight, p->n, memory_order_relaxed);
     mailbox_post(&d->home_loop->mailbox, &p->mail);
     return true;
 }
@@ -339,7 +340,7 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
         d->claim.ticket = &d->ticket;
     }
     buf_init(&d->burst, FLIGHT_MAX * 2);
-    if (!post_parcel(d, PARCEL_ARRIVE, NULL, 0)) {
+    if (!post_parcel(d, PARCEL_ARRIVE, NULL)) {
         door_unref(&d);
         return ST_ENOMEM;
     }
@@ -351,7 +352,7 @@ void door_flush(struct door *d)
 {
     if (d->burst.len == 0)
         return;
-    if (d->burst.st != ST_OK || !post_parcel(d, PARCEL_TAGS, d->burst.data, d->burst.len)) {
+    if (d->burst.st != ST_OK || !post_parcel(d, PARCEL_TAGS, &d->burst)) {
         /* tags are lost: whatever follows begins something new, and the viewers see a gap */
         tell_why(d, DOOR_LIMIT);
     }
@@ -379,6 +380,8 @@ bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *ta
     note.n = (uint32_t)(FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES);
     note.discontinuity = discontinuity;
     note.number = number;
+    if (d->burst.data == NULL)
+        buf_expect(&d->burst, BUF_KEEP_BYTES);
     buf_add(&d->burst, &note, sizeof note);
     flv_put_tag(&d->burst, tag);
     if (d->burst.len >= BURST_BYTES)
@@ -401,7 +404,7 @@ void door_leave(struct door **dp, bool ended)
     door_flush(d);
     d->ops = NULL;
     /* without memory for the letter the session will find out by the silence */
-    (void)post_parcel(d, ended ? PARCEL_END : PARCEL_LEAVE, NULL, 0);
+    (void)post_parcel(d, ended ? PARCEL_END : PARCEL_LEAVE, NULL);
     door_unref(&d);
 }
 

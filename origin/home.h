@@ -96,9 +96,9 @@ struct door_claim {
     bool has_key;
     uint8_t key[DOOR_KEY_BYTES]; /* a digest of what it signed in with: kid and sig */
     bool expired; /* that is good for nothing but the session which was begun with the same */
-    /* At a POP: a random number of his own, else 0. When the claim in force is his, he goes on where
-     * he was - in the same Period, if no more than a moment has passed - whatever epoch he knows of,
-     * and what has come already is dropped. */
+    /* At a POP: a random number of his own, else 0. When the claim in force is his, he goes on
+     * where he was - in the same Period, if no more than a moment has passed - whatever epoch he
+     * knows of, and what has come already is dropped. */
     uint64_t publisher;
     int64_t behind_us; /* and how long his first tag to come has been there */
 };

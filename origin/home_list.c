@@ -89,8 +89,10 @@ static json_t *describe(struct session *s)
                   (json_int_t)((now_us - s->last_tag_us) / 1000), "renditions", reps);
     if (j == NULL)
         return NULL;
-    if (exchange_is_on(&s->x))
+    if (exchange_is_on(&s->x)) {
         (void)json_object_set_new(j, "worker", json_integer(s->worker));
+        (void)json_object_set_new(j, "worker_lag_ms", json_integer(s->worker_lag_ms));
+    }
     if (p != NULL && p->n_reps > 0 && p->rep[0].parts.n > 0 && s->phase == SESSION_LIVE &&
         !s->stalled)
         (void)json_object_set_new(j, "latency_ms", json_integer(latency_ms(s, &p->rep[0])));

@@ -36,7 +36,9 @@ struct loop;
 struct raw;
 struct target;
 
-enum { HUB_RING = 512, HUB_RING_BYTES = 2 << 20 };
+/* For an edge that was cut off for some seconds: after more of them everything is told again, which is
+ * two documents and a list. */
+enum { HUB_RING = 64, HUB_RING_BYTES = 512 << 10 };
 
 struct hub *hub_new(struct loop *const *loops, unsigned n_loops); /* NULL: no memory */
 void hub_free(struct hub **hp);                                   /* nobody is left */

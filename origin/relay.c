@@ -523,8 +523,14 @@ void relay_serve(struct loop *l, struct raw *x, const struct http_head *head,
         (void)(raw_respond(x, 400, NULL, 0, NULL) == ST_OK);
         return;
     }
-    OBJ_INIT(r, RELAY_MAGIC);
     r->loop = l;
+    if (conf_app(l->conf, r->name, strcspn(r->name, "/")) == NULL) {
+        log_relay(r, "a POP brings a stream of an app that is not configured here", NULL);
+        free(r);
+        (void)(raw_respond(x, 404, NULL, 0, NULL) == ST_OK);
+        return;
+    }
+    OBJ_INIT(r, RELAY_MAGIC);
     r->x = x;
     r->timer.fire = on_timer;
     r->began_us = clock_wall_us();

@@ -25,7 +25,6 @@ enum { SESSION_MAGIC = 0x5e551014 };
 #define LINGER_US (60 * SEC_US) /* how long an ended broadcast is known */
 #define MARK_EVERY_MS 1000
 #define ANCHOR_STEP_US 5000
-#define SESSIONS_MAX 10000
 
 static void on_timer(struct loop *l, struct timer *t);
 
@@ -76,7 +75,11 @@ struct session *session_new(struct home_loop *hl, const char *name, const struct
 {
     struct session *s;
 
-    if (home_sessions(hl->home) >= SESSIONS_MAX || (s = calloc(1, sizeof *s)) == NULL)
+    if (home_sessions(hl->home) >= hl->loop->conf->ingest.limits.streams) {
+        metric_add(&hl->loop->metrics->limit_hits[METRIC_LIMIT_INGEST_STREAMS], 1);
+        return NULL;
+    }
+    if ((s = calloc(1, sizeof *s)) == NULL)
         return NULL;
     OBJ_INIT(s, SESSION_MAGIC);
     s->hl = hl;
@@ -241,10 +244,11 @@ static void wind_up(struct session *s)
 
     if (!s->over && !session_listen(s))
         session_over(s);
-    if (loop_now(l) >= s->forget_us)
+    if (loop_now(l) >= s->forget_us && !s->job_busy) /* the record is gone, too */
         session_free_now(s);
     else
-        timer_set(l, &s->timer, s->over ? s->forget_us : loop_now(l) + STALL_US);
+        timer_set(l, &s->timer,
+                  s->over && loop_now(l) < s->forget_us ? s->forget_us : loop_now(l) + STALL_US);
 }
 
 static void on_timer(struct loop *l, struct timer *t)

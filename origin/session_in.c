@@ -27,10 +27,20 @@ static void retry(struct loop *l, struct timer *t)
     session_start_exchange(s);
 }
 
+/* What was half there of it. */
+static void forget_record(struct session *s)
+{
+    json_decref(s->json);
+    s->json = NULL;
+    buf_reset(&s->bytes);
+}
+
 void session_fail(struct session *s, enum door_why why)
 {
     if (s->door != NULL)
         door_close_by_home(s->door, why);
+    exchange_cancel(&s->x);
+    forget_record(s);
     s->phase = SESSION_ENDED;
     session_record_remove(s);
     timer_cancel(loop_of(s), &s->retry);
@@ -52,14 +62,6 @@ static void try_again(struct session *s)
     }
     s->retry.fire = retry;
     timer_set(loop_of(s), &s->retry, now_us + (s->failures == 1 ? 0 : RETRY_US));
-}
-
-/* What was half there of it. */
-static void forget_record(struct session *s)
-{
-    json_decref(s->json);
-    s->json = NULL;
-    buf_reset(&s->bytes);
 }
 
 static void on_ended(struct exchange *x, enum exchange_end why)

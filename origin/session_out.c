@@ -491,6 +491,7 @@ static void on_health(struct session *s, const json_t *j)
 {
     const char *refused = json_string_value(json_object_get(j, "refused"));
 
+    s->worker_lag_ms = json_integer_value(json_object_get(j, "lag_ms"));
     count_unusable(s, json_integer_value(json_object_get(j, "dropped")));
     if (refused == NULL)
         return;

@@ -84,6 +84,9 @@ def test_a_head_that_no_pop_sends_is_refused_and_nothing_else(dc):
                      "/_ingest/p/show", "/_ingest/live/.show"):  # fmt: skip
             stream = h2.open(path, CLAIM, BEHIND, method="POST", flags=OPEN)
             assert h2.answer(stream)[0] in (400, 404), path
+        stream = h2.open("/_ingest/other/show", CLAIM, BEHIND, method="POST", flags=OPEN)
+        assert h2.answer(stream)[0] == 404
+        dc.wait_log("not configured here", "stream=other/show")
         assert h2.fetch("/_ingest/live/show", CLAIM, BEHIND)[0] == 400  # GET
         assert h2.fetch("/_ingest/live/show", CLAIM, BEHIND, method="POST")[0] == 400  # no body
         relay(h2)  # and the connection is as good as new

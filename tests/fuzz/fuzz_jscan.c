@@ -30,7 +30,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             CHECK(json_is_string(same) && strcmp(json_string_value(same), text) == 0);
         CHECK(same == NULL || json_is_object(same) == jscan_is_object(&m));
     }
-    if (json_is_object(tree) && memchr(data, '\\', size) == NULL && st != ST_ELIMIT)
+    /* jansson passes over zero bytes between tokens */
+    if (json_is_object(tree) && memchr(data, '\\', size) == NULL &&
+        memchr(data, '\0', size) == NULL && st != ST_ELIMIT)
         CHECK(st == ST_EOF && members == json_object_size(tree));
     json_decref(tree);
     return 0;

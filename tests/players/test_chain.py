@@ -51,8 +51,9 @@ def stage(launch, short_dir, monkeypatch):  # noqa: F811
 
 def test_what_is_broadcast_is_seen_two_seconds_later(stage):
     stage.source()
-    watch = stage.watch(seconds=30)
-    watch.wait_all("steady", 60)
+    watch = stage.watch()
+    watch.settle()
+    watch.calm(20)
     third = stage.listener(10)
     report = watch.report(stop=False)
     assert report["ok"], describe(report)
@@ -92,7 +93,7 @@ def freeze_the_broadcaster(watch, source):
 def test_players_live_through_one_fault_after_the_other(stage):
     source = stage.source()
     watch = stage.watch(**{**AWAY, "max_waiting": 8, "max_ranges": 3})
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_worker(stage, watch)
     source = cut_the_broadcaster_off(stage, watch, source)
     freeze_the_broadcaster(watch, source)
@@ -104,7 +105,7 @@ def test_players_live_through_one_fault_after_the_other(stage):
 def test_nobody_sees_that_a_worker_was_killed(stage):
     stage.source()
     watch = stage.watch(max_gap=2000)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_worker(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0), "a takeover opens no Period"
@@ -114,7 +115,7 @@ def test_nobody_sees_that_a_worker_was_killed(stage):
 def test_players_follow_a_broadcaster_who_comes_back(stage):
     first = stage.source()
     watch = stage.watch(**AWAY)
-    watch.wait_all("steady", 60)
+    watch.settle()
     cut_the_broadcaster_off(stage, watch, first)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)
@@ -124,7 +125,7 @@ def test_players_follow_a_broadcaster_who_comes_back(stage):
 def test_who_comes_back_with_a_backlog_does_not_stay_late(stage):
     first = stage.source()
     watch = stage.watch(**AWAY)
-    watch.wait_all("steady", 60)
+    watch.settle()
     # five seconds of it, all at once: only its end is played, and as late as everything else
     cut_the_broadcaster_off(stage, watch, first, "--late", 5)
     for player in peace(watch):
@@ -135,7 +136,7 @@ def test_who_comes_back_with_a_backlog_does_not_stay_late(stage):
 def test_players_go_on_after_a_broadcaster_who_was_frozen(stage):
     source = stage.source()
     watch = stage.watch(**AWAY)
-    watch.wait_all("steady", 60)
+    watch.settle()
     freeze_the_broadcaster(watch, source)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1"], 0)

@@ -91,19 +91,19 @@ def test_all_players_play_a_live_stream_through_the_edge(stage, door):
     url = getattr(stage, name)
     epochs = []
     stage.source(epochs.append)
-    watch = stage.watch(url, seconds=20, protocol=protocol, **options)
+    watch = stage.watch(url, protocol=protocol, **options)
     for event in epochs:
         watch.on_source(event)
-    watch.wait_all("steady", 60)
+    watch.settle()
     # a picture made from now on is seen after about the latency; nothing else happens in this phase
-    watch.mark("calm")
+    watch.calm(10)
     for event in watch.wait_all("recovered", 20, mark="calm"):
         assert 1000 < event["after_ms"] < 4000, event
     third = stage.listener(url, 6)
     report = watch.report(stop=False)
     assert report["ok"], describe(report)
     for name, player in report["players"].items():
-        assert set(player["phases"]) == {"start", "calm"}
+        assert set(player["phases"]) == {"start", "settle", "calm"}
         assert player["size"] == [640, 360]
     status, said, pictures = third.result()
     assert (status, said) == (0, "")

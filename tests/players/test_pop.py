@@ -102,8 +102,9 @@ def stage(launch, short_dir, monkeypatch):  # noqa: F811
 
 def test_what_comes_in_at_one_pop_is_seen_at_the_other_two_seconds_later(stage):
     stage.source()
-    watch = stage.watch(seconds=30)
-    watch.wait_all("steady", 60)
+    watch = stage.watch()
+    watch.settle()
+    watch.calm(20)
     report = watch.report(stop=False)
     assert report["ok"], describe(report)
     for player in report["players"].values():
@@ -119,16 +120,6 @@ def cut_the_subscription(stage, watch):
     watch.mark("cut")
     stage.down.cut()
     watch.wait_all("caught_up", 20, mark="cut")
-
-
-def kill_the_data_centre(stage, watch):
-    """It comes back; the broadcaster never knew, and the session goes on."""
-    watch.mark("dc")
-    stage.dc.kill()
-    stage.dc.start()
-    stage.home = stage.dc.freshet
-    watch.wait_all("recovered", 30, mark="dc")
-    watch.wait_all("caught_up", 20, mark="dc")
 
 
 def kill_the_players_pop(stage, watch):
@@ -151,29 +142,27 @@ def kill_the_broadcasters_pop(stage, watch, source):
     watch.wait_all("caught_up", 20, mark="near")
 
 
-# A POP that is gone answers nothing; players try again.
-GONE = {**AWAY, "max_http_errors": 20}
+# A POP that is gone answers nothing; players say so, and try again.
+GONE = {**AWAY, "max_http_errors": 20, "max_errors": 10}
 
 
-def test_players_live_through_the_death_of_each_machine_in_turn(stage):
+def test_players_live_through_one_death_after_the_other(stage):
     source = stage.source()
-    watch = stage.watch(**{**GONE, "max_waiting": 10, "max_ranges": 3})
-    watch.wait_all("steady", 60)
+    watch = stage.watch(**{**GONE, "max_waiting": 8})
+    watch.settle()
     kill_the_worker(stage, watch)
     cut_the_subscription(stage, watch)
     kill_the_players_pop(stage, watch)
-    kill_the_data_centre(stage, watch)
     kill_the_broadcasters_pop(stage, watch, source)
     for player in peace(watch):
-        assert player["periods"][0] == "p0" and player["jumps"] == 1
-        assert len(player["periods"]) == 3, player["periods"]
+        assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)
 
 
 @pytest.mark.long
 def test_nobody_sees_that_a_worker_was_killed(stage):
     stage.source()
     watch = stage.watch(max_gap=2000)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_worker(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0)
@@ -183,7 +172,7 @@ def test_nobody_sees_that_a_worker_was_killed(stage):
 def test_nobody_sees_that_a_subscription_was_cut(stage):
     stage.source()
     watch = stage.watch(max_gap=2000)
-    watch.wait_all("steady", 60)
+    watch.settle()
     cut_the_subscription(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0)
@@ -191,21 +180,29 @@ def test_nobody_sees_that_a_subscription_was_cut(stage):
 
 @pytest.mark.long
 def test_the_session_goes_on_when_the_data_centre_is_back(stage):
-    stage.source()
-    watch = stage.watch(**AWAY)
-    watch.wait_all("steady", 60)
-    before = stage.diary.session()
-    kill_the_data_centre(stage, watch)
-    for player in peace(watch):
-        assert len(player["periods"]) == 2 and player["jumps"] == 0
-    assert stage.diary.session() == before
+    """The broadcaster never knew. What was made before is lost with its memory, so this is about those
+    who come now: whoever was watching has to load the stream again."""
+    source = stage.source()
+    before = stage.mpd(lambda m: m.latest() >= 3)
+    stage.dc.kill()
+    stage.dc.start()
+    after = stage.mpd(lambda m: "p0" not in m.periods and m.latest() >= 2)
+    assert after.ast == before.ast
+    assert after.reps()[-1][2].url(1) == before.reps()[-1][2].url(1), "the same session"
+    assert sorted(list(after.periods.values())[-1]) == ["a0", "v0"]
+    watch = stage.watch(max_spread=50)
+    watch.settle()
+    watch.calm(5)
+    report = watch.report(stop=False)
+    assert report["ok"], describe(report)
+    assert source.proc.poll() is None
 
 
 @pytest.mark.long
 def test_players_come_back_to_their_pop(stage):
     stage.source()
     watch = stage.watch(**GONE)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_players_pop(stage, watch)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0"], 0)
@@ -215,7 +212,7 @@ def test_players_come_back_to_their_pop(stage):
 def test_a_broadcaster_goes_to_another_pop(stage):
     source = stage.source()
     watch = stage.watch(**AWAY)
-    watch.wait_all("steady", 60)
+    watch.settle()
     kill_the_broadcasters_pop(stage, watch, source)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)

@@ -17,6 +17,7 @@
  *   epoch FRAME MS    the picture with barcode FRAME was made at MS (wall clock); so are later ones
  *                     in steps of 1/fps. Said again at every new source; gives true latency.
  *   report            figures so far
+ *   play SECONDS      the end comes then
  *   stop              the end, as after --seconds. Without --seconds the end of the input is, too.
  *
  * The two pages have a browser context each: their own connections and their own cache.
@@ -55,7 +56,7 @@ const OPTIONS = {
   "max-http-errors": { type: "string", default: "0" },
   "max-ranges": { type: "string", default: "1" } /* buffered ranges at any time */,
   "max-spread": { type: "string" } /* ms; absent: one frame */,
-  "max-lag": { type: "string", default: "250" } /* ms of our own timer; said, not judged */,
+  "max-lag": { type: "string", default: "200" } /* ms of our own timer; said, not judged */,
   "max-dropped": { type: "string", default: "0.25" } /* share of the frames */,
   protocol: { type: "string" } /* h2, http/1.1: all of the stream must come by it */,
 };
@@ -154,6 +155,7 @@ function listen_to_commands(figures, stop) {
     if (verb === "mark" && args.length === 1) figures.mark(args[0]);
     else if (verb === "epoch" && args.length === 2) figures.epoch(Number(args[0]), Number(args[1]));
     else if (verb === "report") say(figures.report());
+    else if (verb === "play" && args.length === 1) setTimeout(stop, Number(args[0]) * 1000);
     else if (verb === "stop") stop();
     else if (verb !== "") say({ event: "refused", at_ms: Date.now(), line });
   });

@@ -108,6 +108,18 @@ class Watch(Teller):
         self.tell("mark", name)
         self.wait("mark", name=name)
 
+    def settle(self):
+        """Until latency is what it is to be: on a busy machine players begin late, and catch up."""
+        self.wait_all("steady", 60)
+        self.mark("settle")
+        self.wait_all("caught_up", 40, mark="settle")
+
+    def calm(self, seconds):
+        """Nothing happens for so long; the report is mostly about that. (The end is to be waited for.)"""
+        self.mark("calm")
+        self.seconds = seconds
+        self.tell("play", seconds)
+
     def on_source(self, event):
         """For source.start(): what is known about the pictures goes to the players' judge."""
         if event["event"] == "epoch":

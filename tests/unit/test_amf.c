@@ -182,31 +182,6 @@ static void depth_keys_and_strings_have_limits(void **state)
     }
 }
 
-static void skipping_ends_where_the_object_does(void **state)
-{
-    static const char bytes[] =
-        "\3\0\1o\3\0\1a\x0a\0\0\0\1\3\0\0\x09\0\0\x09\0\1z\1\1\0\0\x09\2\0\1q";
-    struct amf a = amf_init((const uint8_t *)bytes, sizeof bytes - 1);
-    struct amf_event ev;
-
-    (void)state;
-    assert_int_equal(amf_next(&a, &ev), ST_OK);
-    assert_int_equal(amf_next(&a, &ev), ST_OK);
-    assert_true(amf_key_is(&ev, "o") && !amf_key_is(&ev, "ob") && ev.kind == AMF_OBJECT);
-    assert_int_equal(amf_skip(&a, &ev), ST_OK);
-    assert_int_equal(amf_next(&a, &ev), ST_OK);
-    assert_true(amf_key_is(&ev, "z") && ev.yes);
-    assert_int_equal(amf_skip(&a, &ev), ST_OK); /* no object: nothing to skip */
-    assert_int_equal(amf_next(&a, &ev), ST_OK);
-    assert_int_equal(ev.kind, AMF_END);
-    assert_int_equal(amf_next(&a, &ev), ST_OK);
-    assert_true(amf_string_is(&ev, "q"));
-
-    a = amf_init((const uint8_t *)bytes, sizeof bytes - 12);
-    assert_int_equal(amf_next(&a, &ev), ST_OK);
-    assert_int_equal(amf_skip(&a, &ev), ST_EPROTO);
-}
-
 static void what_is_written_reads_back(void **state)
 {
     struct buf b, said;
@@ -238,7 +213,6 @@ int main(void)
         cmocka_unit_test(a_value_that_is_cut_anywhere_is_refused),
         cmocka_unit_test(unknown_markers_are_refused),
         cmocka_unit_test(depth_keys_and_strings_have_limits),
-        cmocka_unit_test(skipping_ends_where_the_object_does),
         cmocka_unit_test(what_is_written_reads_back),
     };
 

@@ -1,6 +1,7 @@
 /* Claims on a stream: tickets from another home, epochs, what is told to who brings the tags. */
 #include "home_world.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 static const char conf[] = "apps: {live: {publish: open}}\n";
@@ -358,8 +359,8 @@ static void what_nobody_came_back_for_is_swept_away(void **state)
     pass_ms(w, 60 * 1000);
     steps(w);
     assert_true(record_exists(w, "live/show"));
-    pass_ms(w, 100 * 1000);
-    until(w, !record_exists(w, "live/show"));
+    pass_ms(w, 40 * 1000);
+    until(w, (pass_ms(w, 1000), !record_exists(w, "live/show")));
     world_close(w);
 }
 
@@ -387,6 +388,108 @@ static void the_first_publisher_stays_where_the_oldest_wins(void **state)
     until(w, second.closed == 1);
     pub_leave(w, &first, true);
     pub_leave(w, &second, true);
+    world_close(w);
+}
+
+static void no_more_broadcasts_than_the_limit_says(void **state)
+{
+    struct world *w =
+        world_open(0, "apps: {live: {publish: open}}\ningest: {limits: {streams: 2}}\n");
+    struct pub p[3];
+
+    (void)state;
+    pub_open(w, &p[0], "live/a", NULL);
+    pub_open(w, &p[1], "live/b", NULL);
+    pub_open(w, &p[2], "live/c", NULL);
+    assert_int_equal(p[2].why, DOOR_LIMIT);
+    assert_int_equal(metric_get(&w->l.metrics->limit_hits[METRIC_LIMIT_INGEST_STREAMS]), 1);
+    assert_int_equal(p[0].closed + p[1].closed, 0);
+    for (int i = 0; i < 3; i++)
+        pub_leave(w, &p[i], true);
+    world_close(w);
+}
+
+/* --- kicks and bans --- */
+
+static void a_kick_leaves_the_broadcast_waiting_and_a_ban_ends_it(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct pub p, again;
+    struct said *s;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 5);
+    until(w, w->saids == 1);
+    s = w->said[0];
+    home_kick(w->home, "live/show", DOOR_KICKED, false);
+    until(w, p.closed == 1);
+    assert_int_equal(p.why, DOOR_KICKED);
+    pub_leave(w, &p, false);
+    pub_open(w, &again, "live/show", NULL);
+    assert_string_equal(again.ticket.session, p.ticket.session);
+    assert_int_equal(home_ban(w->home, "live/show", world_mono_us + 10 * SEC_US), ST_OK);
+    until(w, again.closed == 1);
+    assert_int_equal(again.why, DOOR_BANNED);
+    pub_leave(w, &again, false);
+    until(w, s->closed); /* the worker has nothing more to do for it */
+    pub_open(w, &p, "live/show", NULL);
+    assert_int_equal(p.why, DOOR_BANNED);
+    pub_leave(w, &p, false);
+    pass_ms(w, 10 * 1000);
+    pub_open(w, &p, "live/show", NULL);
+    assert_int_equal(p.accepted, 1);
+    assert_string_not_equal(p.ticket.session, again.ticket.session);
+    home_kick(w->home, "live/other", DOOR_KICKED, true); /* nobody there */
+    pub_leave(w, &p, true);
+    world_close(w);
+}
+
+static void ignore_letter(struct loop *l, struct mail *m) { (void)l, (void)m; }
+
+static void a_slow_disk_does_not_bring_a_banned_broadcast_back(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct disk_job stuck = { .mail.deliver = ignore_letter, .loop = &w->l };
+    struct pub p;
+    char fifo[64];
+    int fd;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 5);
+    until(w, w->saids == 1 && !session_of(w, "live/show")->job_busy);
+    (void)snprintf(fifo, sizeof fifo, "%s/fifo", w->dir);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(disk_read(w->disk, &stuck, fifo), ST_OK); /* until somebody writes */
+    session_record_now(session_of(w, "live/show"));
+    assert_int_equal(home_ban(w->home, "live/show", world_mono_us + 2 * SEC_US), ST_OK);
+    until(w, p.closed == 1);
+    pub_leave(w, &p, false);
+    pass_ms(w, 5000);
+    assert_non_null(session_of(w, "live/show"));
+    assert_true((fd = open(fifo, O_WRONLY)) >= 0);
+    (void)close(fd);
+    until(w, (pass_ms(w, 100), session_of(w, "live/show") == NULL));
+    assert_false(record_exists(w, "live/show"));
+    world_close(w);
+}
+
+static void without_a_publisher_a_kicked_broadcast_ends_in_its_window(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct pub p;
+
+    (void)state;
+    pub_open(w, &p, "live/show", NULL);
+    pub_frames(w, &p, 5);
+    home_kick(w->home, "live/show", DOOR_KICKED, false);
+    until(w, p.closed == 1);
+    pub_leave(w, &p, false);
+    pass_ms(w, 29 * 1000);
+    assert_int_equal(session_of(w, "live/show")->phase, SESSION_LIVE);
+    pass_ms(w, 3 * 1000);
+    assert_int_equal(session_of(w, "live/show")->phase, SESSION_ENDED);
     world_close(w);
 }
 
@@ -578,7 +681,7 @@ static void a_broadcast_ends_though_its_worker_hangs(void **state)
     assert_true(session_of(w, "live/show")->over);
     assert_int_equal(w->hung[0], 1);
     pass_ms(w, 60 * 1000);
-    assert_null(session_of(w, "live/show"));
+    until(w, (pass_ms(w, 100), session_of(w, "live/show") == NULL));
     world_close(w);
 }
 
@@ -727,6 +830,10 @@ int main(void)
         cmocka_unit_test(a_record_that_is_not_one_of_ours_is_ignored),
         cmocka_unit_test(what_nobody_came_back_for_is_swept_away),
         cmocka_unit_test(the_first_publisher_stays_where_the_oldest_wins),
+        cmocka_unit_test(no_more_broadcasts_than_the_limit_says),
+        cmocka_unit_test(a_kick_leaves_the_broadcast_waiting_and_a_ban_ends_it),
+        cmocka_unit_test(a_slow_disk_does_not_bring_a_banned_broadcast_back),
+        cmocka_unit_test(without_a_publisher_a_kicked_broadcast_ends_in_its_window),
         cmocka_unit_test(workers_get_their_share_and_a_tenth_at_most),
         cmocka_unit_test(a_stream_keeps_its_worker_while_it_works),
         cmocka_unit_test(streams_of_a_dead_worker_go_to_the_others_and_those_stay),

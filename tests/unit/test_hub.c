@@ -448,7 +448,7 @@ static void the_ring_is_bounded_in_bytes(void **state)
 {
     (void)state;
     for (int i = 0; i < 20; i++) {
-        doc("manifest.mpd", 300 << 10);
+        doc("manifest.mpd", HUB_RING_BYTES / 7);
         assert_true(w.c->ring_bytes <= HUB_RING_BYTES);
     }
     assert_true(w.c->next - w.c->first >= 5);

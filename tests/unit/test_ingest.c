@@ -78,7 +78,7 @@ static const struct clock_source clock_source = { mono_us, wall_us };
 struct world {
     struct loop loop;
     struct ingest *ingest;
-    struct ingest_listener *ln;
+    struct listener *ln;
     int fd;
     struct sockaddr_storage at;
     socklen_t at_len;
@@ -159,7 +159,7 @@ static void listens(struct world *w)
     int n;
 
     assert_int_equal(addr_resolve("127.0.0.1", 0, any, 2, &n, NULL), ST_OK);
-    assert_int_equal(listen_open(&any[0], 0, 1, &w->fd, NULL), ST_OK);
+    assert_int_equal(listen_open(&any[0], &(struct listen_how){ 0 }, 1, &w->fd, NULL), ST_OK);
     w->at_len = sizeof w->at;
     assert_int_equal(getsockname(w->fd, (struct sockaddr *)&w->at, &w->at_len), 0);
     assert_int_equal(ingest_listen(&w->loop, w->fd, w->tls, &w->ln), ST_OK);
@@ -706,7 +706,7 @@ static void stopping_tells_the_sink(void **state)
     client_publish(&c.out, "live", "show");
     client_want(&c);
     TURN_UNTIL(&w, heard(&c, "Publish.Start"));
-    ingest_unlisten(&w.ln);
+    listener_free(&w.ln);
     assert_int_equal(loop_turn_nowait(&w.loop), ST_OK);
     assert_int_equal(connections(&w), 1); /* stays */
     client_close(&c);

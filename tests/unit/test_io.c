@@ -170,7 +170,7 @@ static void pair_begin_how(struct pair *p, struct loop *l, struct how h)
     int n, fd;
 
     assert_int_equal(addr_resolve("127.0.0.1", 0, any, 2, &n, NULL), ST_OK);
-    assert_int_equal(listen_open(&any[0], 0, 1, &p->lfd, NULL), ST_OK);
+    assert_int_equal(listen_open(&any[0], &(struct listen_how){ 0 }, 1, &p->lfd, NULL), ST_OK);
     if (h.buf != 0) {
         set_int(p->lfd, SO_RCVBUF, h.buf);
         set_int(p->lfd, SO_SNDBUF, h.buf);

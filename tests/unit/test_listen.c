@@ -153,7 +153,7 @@ static void names_resolve_or_say_why(void **state)
 static struct {
     int fds[16], n;
     struct sockaddr_storage peer;
-    struct listener *hold, *fini; /* done to it inside the callback */
+    struct listener *fini; /* done to it inside the callback */
 } got;
 
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
@@ -161,8 +161,6 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     assert_true(got.n < 16);
     got.fds[got.n++] = fd;
     got.peer = *peer;
-    if (got.hold == ln)
-        listener_hold(ln, true);
     if (got.fini == ln)
         listener_fini(ln);
 }
@@ -211,7 +209,7 @@ static void every_loop_has_its_own_socket_on_one_port(void **state)
     (void)state;
     memset(&got, 0, sizeof got);
     assert_int_equal(loop_init(&l, 0, 1), ST_OK);
-    assert_int_equal(listen_open(&any, 0, 3, fds, &e), ST_OK);
+    assert_int_equal(listen_open(&any, &(struct listen_how){ 0 }, 3, fds, &e), ST_OK);
     (void)listen_actual(fds[0], first);
     for (int i = 0; i < 3; i++) {
         assert_string_equal(listen_actual(fds[i], other), first);
@@ -232,9 +230,12 @@ static void every_loop_has_its_own_socket_on_one_port(void **state)
     assert_int_equal(getsockname(fds[0], (struct sockaddr *)&sa, &len), 0);
     same.sa = sa;
     same.len = len;
-    assert_int_equal(listen_open(&same, 0, 1, second, &e), ST_ECONF);
-    assert_non_null(strstr(e.text, first));
+    assert_int_equal(listen_open(&same, &(struct listen_how){ 0 }, 1, second, &e), ST_ECONF);
+    assert_string_equal(e.text, "another process listens there");
     assert_int_equal(second[0], -1);
+    assert_int_equal(listen_open(&same, &(struct listen_how){ .ours = true }, 1, second, &e),
+                     ST_OK); /* a listener of ours that takes the place of another */
+    listen_close(second, 1);
 
     (void)close(client);
     drop_accepted();
@@ -252,11 +253,11 @@ static void any_ipv6_takes_ipv4_too_and_one_ipv6_does_not(void **state)
     int fd;
 
     (void)state;
-    if (listen_open(&one, 0, 1, &fd, &e) != ST_OK)
+    if (listen_open(&one, &(struct listen_how){ 0 }, 1, &fd, &e) != ST_OK)
         skip(); /* a host without IPv6 */
     assert_int_equal(option(fd, IPPROTO_IPV6, IPV6_V6ONLY), 1);
     listen_close(&fd, 1);
-    assert_int_equal(listen_open(&any, 0, 1, &fd, &e), ST_OK);
+    assert_int_equal(listen_open(&any, &(struct listen_how){ 0 }, 1, &fd, &e), ST_OK);
     assert_int_equal(option(fd, IPPROTO_IPV6, IPV6_V6ONLY), 0);
     listen_close(&fd, 1);
 }
@@ -278,7 +279,7 @@ static void a_unix_socket_is_shared_by_the_loops(void **state)
     (void)snprintf(want, sizeof want, "unix:%s", path);
     assert_int_equal(loop_init(&l, 0, 1), ST_OK);
     assert_int_equal(addr_unix(path, &at, &e), ST_OK);
-    assert_int_equal(listen_open(&at, 0600, 2, fds, &e), ST_OK);
+    assert_int_equal(listen_open(&at, &(struct listen_how){ .mode = 0600 }, 2, fds, &e), ST_OK);
     assert_string_equal(listen_actual(fds[0], text), want);
     assert_int_equal(stat(path, &sb), 0);
     assert_int_equal(sb.st_mode & 0777, 0600);
@@ -292,24 +293,60 @@ static void a_unix_socket_is_shared_by_the_loops(void **state)
     listener_fini(&ln);
     assert_int_equal(loop_turn_nowait(&l), ST_OK);
 
-    assert_int_equal(listen_open(&at, 0600, 1, second, &e), ST_ECONF);
-    assert_non_null(strstr(e.text, "somebody listens on it"));
-    assert_non_null(strstr(e.text, path));
+    assert_int_equal(listen_open(&at, &(struct listen_how){ .mode = 0600 }, 1, second, &e),
+                     ST_ECONF);
+    assert_string_equal(e.text, "another process listens there");
     listen_close(fds, 2);
-    assert_int_equal(listen_open(&at, 0600, 1, second, &e), ST_OK); /* stale: replaced */
+    assert_int_equal(listen_open(&at, &(struct listen_how){ .mode = 0600 }, 1, second, &e),
+                     ST_OK); /* stale: replaced */
     listen_close(second, 1);
     assert_int_equal(unlink(path), 0);
     plain = open(path, O_CREAT | O_WRONLY, 0600);
     assert_true(plain >= 0);
     (void)close(plain);
-    assert_int_equal(listen_open(&at, 0600, 1, second, &e), ST_ECONF); /* not a socket */
+    assert_int_equal(listen_open(&at, &(struct listen_how){ .mode = 0600 }, 1, second, &e),
+                     ST_ECONF); /* not a socket */
     assert_int_equal(access(path, F_OK), 0);
     (void)unlink(path);
     (void)rmdir(dir);
     loop_fini(&l);
 }
 
-static void hold_and_fini_work_inside_the_callback(void **state)
+static void a_list_of_listeners_is_ended_one_by_one(void **state)
+{
+    struct addr_sock any = resolved("127.0.0.1", 0);
+    struct listener *list = NULL, *ln[3], *middle;
+    int fds[3], owner;
+    struct loop l;
+    struct err e;
+
+    (void)state;
+    memset(&got, 0, sizeof got);
+    assert_int_equal(loop_init(&l, 0, 1), ST_OK);
+    assert_int_equal(listen_open(&any, &(struct listen_how){ 0 }, 3, fds, &e), ST_OK);
+    for (int i = 0; i < 3; i++) {
+        struct listener_cfg cfg = {
+            .fd = fds[i], .on_accept = on_accept, .owner = &owner, .profile = i, .tls = i == 1
+        };
+
+        assert_int_equal(listener_new(&list, &l, &cfg, &ln[i]), ST_OK);
+    }
+    assert_true(ln[1]->owner == &owner && ln[1]->profile == 1 && ln[1]->tls && !ln[2]->tls);
+    middle = ln[1];
+    listener_free(&middle);
+    assert_null(middle);
+    assert_true(list == ln[2] && list->next == ln[0] && ln[0]->next == NULL);
+    listener_free(&middle); /* nothing */
+    while (list != NULL) {
+        middle = list;
+        listener_free(&middle);
+    }
+    assert_int_equal(loop_turn_nowait(&l), ST_OK);
+    listen_close(fds, 3);
+    loop_fini(&l);
+}
+
+static void it_may_end_inside_the_callback(void **state)
 {
     struct addr_sock any = resolved("127.0.0.1", 0);
     int fd, client[3];
@@ -320,22 +357,15 @@ static void hold_and_fini_work_inside_the_callback(void **state)
     (void)state;
     memset(&got, 0, sizeof got);
     assert_int_equal(loop_init(&l, 0, 1), ST_OK);
-    assert_int_equal(listen_open(&any, 0, 1, &fd, &e), ST_OK);
+    assert_int_equal(listen_open(&any, &(struct listen_how){ 0 }, 1, &fd, &e), ST_OK);
     assert_int_equal(listener_init(&ln, &l, fd, on_accept), ST_OK);
     for (int i = 0; i < 3; i++)
         client[i] = dial(fd);
-    got.hold = &ln;
+    got.fini = &ln;
     while (got.n == 0)
         assert_int_equal(loop_turn(&l), ST_OK);
     assert_int_equal(loop_turn_nowait(&l), ST_OK);
     assert_int_equal(got.n, 1); /* the others wait in the kernel's queue */
-    got.hold = NULL;
-    got.fini = &ln;
-    listener_hold(&ln, false);
-    while (got.n == 1)
-        assert_int_equal(loop_turn(&l), ST_OK);
-    assert_int_equal(loop_turn_nowait(&l), ST_OK);
-    assert_int_equal(got.n, 2);
     for (int i = 0; i < 3; i++)
         (void)close(client[i]);
     drop_accepted();
@@ -382,7 +412,7 @@ static void out_of_descriptors_it_refuses_and_pauses(void **state)
     memset(&got, 0, sizeof got);
     clock_use(&test_clock);
     assert_int_equal(loop_init(&l, 0, 1), ST_OK);
-    assert_int_equal(listen_open(&any, 0, 1, &fd, &e), ST_OK);
+    assert_int_equal(listen_open(&any, &(struct listen_how){ 0 }, 1, &fd, &e), ST_OK);
     assert_int_equal(listener_init(&ln, &l, fd, on_accept), ST_OK);
     client[0] = dial(fd);
     client[1] = dial(fd);
@@ -438,7 +468,8 @@ int main(void)
         cmocka_unit_test(every_loop_has_its_own_socket_on_one_port),
         cmocka_unit_test(any_ipv6_takes_ipv4_too_and_one_ipv6_does_not),
         cmocka_unit_test(a_unix_socket_is_shared_by_the_loops),
-        cmocka_unit_test(hold_and_fini_work_inside_the_callback),
+        cmocka_unit_test(a_list_of_listeners_is_ended_one_by_one),
+        cmocka_unit_test(it_may_end_inside_the_callback),
         cmocka_unit_test(out_of_descriptors_it_refuses_and_pauses),
     };
 

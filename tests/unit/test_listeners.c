@@ -16,9 +16,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/listen.h"
 #include "daemon/listeners.h"
 #include "daemon/process.h"
-#include "daemon/sock.h"
 
 static char dir[] = "/tmp/freshet-listen-XXXXXX";
 static atomic_int opens, closes, waiting; /* seen on the loops */
@@ -174,24 +174,39 @@ static void two_listeners_on_ports_of_the_kernel_are_two(void **state)
     process_stop(&p);
 }
 
+/* Somebody else's socket, on a port that the kernel picks. */
+static int listening(uint16_t *port)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    struct addr_sock at;
+    struct err err;
+    int n, fd;
+
+    assert_int_equal(addr_resolve("127.0.0.1", 0, &at, 1, &n, &err), ST_OK);
+    assert_int_equal(listen_open(&at, &(struct listen_how){ 0 }, 1, &fd, &err), ST_OK);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    *port = addr_port((struct sockaddr *)&sa);
+    return fd;
+}
+
 static void what_cannot_be_bound_changes_nothing(void **state)
 {
     struct process p = { .conf = NULL };
     char before[500], file[100];
-    uint16_t port = 0;
-    struct err err;
+    uint16_t port;
     struct stat s;
     int fd;
 
     (void)state;
     /* Sharing on our side alone would let us in there too. */
-    assert_int_equal(sock_listen_tcp("127.0.0.1", &port, true, &fd, &err), ST_OK);
+    fd = listening(&port);
     assert_int_equal(reload(&p, "loops: 2\nedge: {listen: ['127.0.0.1:0']}\n"), ST_OK);
     (void)snprintf(before, sizeof before, "%s", now(&p));
     opens = closes = 0;
     assert_int_equal(
         reload(&p, "edge: {listen: ['127.0.0.1:0', 'unix:%s/t', '127.0.0.1:%u']}\n", dir, port),
-        ST_EIO);
+        ST_ECONF);
     assert_non_null(strstr(report, "edge.listen: http://127.0.0.1:"));
     assert_non_null(strstr(report, ": another process listens there\n"));
     assert_int_equal(opens + closes, 0);
@@ -207,12 +222,11 @@ static void what_cannot_be_bound_changes_nothing(void **state)
 static void the_port_we_have_may_change_its_protocol(void **state)
 {
     struct process p = { .conf = NULL };
-    uint16_t port = 0;
-    struct err err;
+    uint16_t port;
     int fd;
 
     (void)state;
-    assert_int_equal(sock_listen_tcp("127.0.0.1", &port, false, &fd, &err), ST_OK);
+    fd = listening(&port);
     (void)close(fd);
     assert_int_equal(reload(&p, "loops: 2\nedge: {listen: ['127.0.0.1:%u']}\n", port), ST_OK);
     assert_int_equal(reload(&p,
@@ -227,37 +241,11 @@ static void the_port_we_have_may_change_its_protocol(void **state)
     process_stop(&p);
 }
 
-static void a_unix_socket_replaces_the_dead_only(void **state)
-{
-    char file[100];
-    struct err err;
-    struct stat s;
-    int dead, live, again;
-
-    (void)state;
-    (void)snprintf(file, sizeof file, "%s/u", dir);
-    assert_int_equal(sock_listen_unix(file, 0600, &dead, &err), ST_OK);
-    assert_int_equal(stat(file, &s), 0);
-    assert_int_equal(s.st_mode & 0777, 0600);
-    (void)close(dead); /* and its file stays, as after a crash */
-    assert_int_equal(sock_listen_unix(file, 0666, &live, &err), ST_OK);
-    assert_int_equal(stat(file, &s), 0);
-    assert_int_equal(s.st_mode & 0777, 0666);
-    assert_int_equal(sock_listen_unix(file, 0600, &again, &err), ST_EIO);
-    assert_non_null(strstr(err.text, "another process listens there"));
-    (void)close(live);
-    (void)unlink(file);
-    live = open(file, O_CREAT | O_WRONLY, 0600); /* somebody's file */
-    assert_int_equal(sock_listen_unix(file, 0600, &again, &err), ST_EIO);
-    assert_int_equal(stat(file, &s), 0);
-    (void)close(live);
-    (void)unlink(file);
-}
-
 static void a_socket_file_of_another_is_not_removed(void **state)
 {
     struct process p = { .conf = NULL };
     char file[100];
+    struct addr_sock at;
     struct err err;
     struct stat s;
     int fd;
@@ -266,7 +254,8 @@ static void a_socket_file_of_another_is_not_removed(void **state)
     (void)snprintf(file, sizeof file, "%s/v", dir);
     assert_int_equal(reload(&p, "loops: 1\nedge: {listen: ['unix:%s']}\n", file), ST_OK);
     (void)unlink(file);
-    assert_int_equal(sock_listen_unix(file, 0600, &fd, &err), ST_OK);
+    assert_int_equal(addr_unix(file, &at, &err), ST_OK);
+    assert_int_equal(listen_open(&at, &(struct listen_how){ .mode = 0600 }, 1, &fd, &err), ST_OK);
     process_stop(&p);
     assert_int_equal(stat(file, &s), 0);
     (void)close(fd);
@@ -296,7 +285,6 @@ int main(void)
         cmocka_unit_test(two_listeners_on_ports_of_the_kernel_are_two),
         cmocka_unit_test(what_cannot_be_bound_changes_nothing),
         cmocka_unit_test(the_port_we_have_may_change_its_protocol),
-        cmocka_unit_test(a_unix_socket_replaces_the_dead_only),
         cmocka_unit_test(a_socket_file_of_another_is_not_removed),
     };
 

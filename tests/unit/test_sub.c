@@ -269,6 +269,31 @@ static void no_more_streams_are_followed_than_allowed(void **state)
     close_all();
 }
 
+static void names_that_nobody_knows_do_not_keep_others_from_being_followed(void **state)
+{
+    struct upstream fills;
+    struct view *v, *a, *b;
+
+    (void)state;
+    open_with(1, "    pending_lookups: 2\n");
+    v = follow(); /* is none of them any more */
+    a = want_as(&w, "/live/a/manifest.mpd", GOBJ_DOC, STORE_FETCH, true);
+    b = want_as(&w, "/live/b/manifest.mpd", GOBJ_DOC, STORE_FETCH, true);
+    exchange(&up[0]);
+    assert_int_equal(up[0].calls, 3);
+    let_go(&v);
+    v = want_as(&w, "/live/c/manifest.mpd", GOBJ_DOC, STORE_FETCH, true);
+    fills = fills_of(&up[0]);
+    take_connection(&fills);
+    assert_true(asked(&fills, ":path: /live/c/manifest.mpd\n"));
+    assert_int_equal(COUNT(&w, limit_hits[METRIC_LIMIT_PENDING_LOOKUPS]), 1);
+    let_go(&v);
+    let_go(&a);
+    let_go(&b);
+    drop_connection(&fills);
+    close_all();
+}
+
 /* --- announcements --- */
 
 static void what_is_announced_is_fetched_when_its_rendition_is_watched(void **state)
@@ -733,6 +758,7 @@ int main(void)
         cmocka_unit_test(an_upstream_that_does_not_know_subscriptions_is_pulled_from),
         cmocka_unit_test(who_says_nothing_is_not_waited_for),
         cmocka_unit_test(no_more_streams_are_followed_than_allowed),
+        cmocka_unit_test(names_that_nobody_knows_do_not_keep_others_from_being_followed),
         cmocka_unit_test(what_is_announced_is_fetched_when_its_rendition_is_watched),
         cmocka_unit_test(a_body_shorter_than_its_upstream_says_is_never_complete),
         cmocka_unit_test(a_segment_of_another_size_is_dropped),

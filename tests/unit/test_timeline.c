@@ -577,6 +577,7 @@ static void audio_is_there_however_late_the_session(void **state)
     (void)state;
     s.from_ms = 3600000;
     s.to_ms = s.from_ms + 10000;
+    s.audio_late_ms = 5; /* the picture comes first */
     script_clear();
     add_config(avc_a, 0);
     add_config(aac_a, 0);

@@ -266,7 +266,6 @@ static void a_set_without_names_presents_its_only_certificate(void **state)
 
     (void)state;
     assert_true(shaken(s, (struct hello){ .sni = "b.example.com" }).ok);
-    assert_true(tls_set_expires_s(s) > clock_wall_us() / (int64_t)SEC_US + 3600L * 24 * 3000);
     tls_set_unref(&s);
 }
 
