@@ -325,6 +325,15 @@ def test_no_rtmp_comes_to_the_port_with_tls(door):
                 assert w.end() in ("fin", "reset")
 
 
+def test_tls_hides_nothing(door):
+    bad = chunks(rtmp.COMMAND, DEEP[: 64 * KIB]), chunks(rtmp.SET_CHUNK_SIZE, bytes(4), csid=2)
+    with door.counting(closes={"peer amf_limit": 1, "peer chunk_size": 1}):
+        for what in bad:
+            with Rtmp(door.secret) as w:
+                w.send(what)
+                assert w.end() in ("fin", "reset")
+
+
 # --- names ---
 
 BAD_APPS = {

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from boxes import boxes
-from conftest import PATIENCE, ROOT, get, make_certificate, metric
+from conftest import PATIENCE, ROOT, get, make_certificate, metric, wait_for
 from live import FFMPEG, FPS, Publisher, check_media, play, wait_mpd
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
@@ -80,13 +80,6 @@ def publish():
     yield go
     for p in started:
         p.end()
-
-
-def wait_for(ready):
-    until = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.02)
 
 
 SECONDS = 18  # longer than a player needs that begins two segments late

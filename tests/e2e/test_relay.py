@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from boxes import Checker
 from cable import Cable
-from conftest import PATIENCE, QUIET, get, make_certificate, metric
+from conftest import PATIENCE, QUIET, get, make_certificate, metric, wait_for
 from live import FFMPEG, FPS, Publisher, check_media, fetch, play, wait_mpd
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
@@ -127,13 +127,6 @@ def publish():
     yield go
     for p in started:
         p.end()
-
-
-def wait_for(ready):
-    until = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.02)
 
 
 def check_boxes(mpd):
