@@ -85,7 +85,8 @@ for preset in release asan; do
     say "end to end, $preset"
     FRESHET_BUILD=$preset FRESHET_BIN=$PWD/build/$preset/freshet \
         FRESHET_LOAD_BIN=$PWD/build/$preset/tests/load PYTHONDONTWRITEBYTECODE=1 \
-        "$pytest" -q -p no:cacheprovider "${marks[@]}" --junitxml=$reports/e2e-$preset.xml tests/e2e
+        "$pytest" -q -p no:cacheprovider -n $((jobs + 1)) --dist loadfile "${marks[@]}" \
+        --junitxml=$reports/e2e-$preset.xml tests/e2e
     count $reports/e2e-$preset.xml
 done
 
