@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is needed, builds, runs every test.
-#   sudo ./test.sh           the short form, below 15 minutes on two cores
+#   sudo ./test.sh           the short form, below 20 minutes on two cores
 #   sudo ./test.sh --long    with mutants, load and long runs
 # The last line is "N passed, N failed"; the exit status is 0 when nothing failed.
 set -uo pipefail
