@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is needed, builds, runs every test.
-#   sudo ./test.sh           the short form, below 15 minutes on two cores
+#   sudo ./test.sh           the short form, below 20 minutes on two cores
 #   sudo ./test.sh --long    with mutants, load and long runs
 # The last line is "N passed, N failed"; the exit status is 0 when nothing failed.
 set -uo pipefail
@@ -85,7 +85,8 @@ for preset in release asan; do
     say "end to end, $preset"
     FRESHET_BUILD=$preset FRESHET_BIN=$PWD/build/$preset/freshet \
         FRESHET_LOAD_BIN=$PWD/build/$preset/tests/load PYTHONDONTWRITEBYTECODE=1 \
-        "$pytest" -q -p no:cacheprovider "${marks[@]}" --junitxml=$reports/e2e-$preset.xml tests/e2e
+        "$pytest" -q -p no:cacheprovider -n $((jobs + 1)) --dist loadfile "${marks[@]}" \
+        --junitxml=$reports/e2e-$preset.xml tests/e2e
     count $reports/e2e-$preset.xml
 done
 

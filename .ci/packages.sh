@@ -10,7 +10,8 @@ packages_demo=(ffmpeg fonts-dejavu-core openssl python3)
 packages_test=(
     clang clang-format libclang-rt-14-dev
     ffmpeg fonts-dejavu-core gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
-    varnish curl nghttp2-client openssl python3 python3-pytest libxml2-utils iproute2
+    varnish curl nghttp2-client openssl python3 python3-pytest python3-pytest-xdist
+    libxml2-utils iproute2
     chromium
 )
 

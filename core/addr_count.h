@@ -5,7 +5,7 @@
  * Owner     edge/front.c, ingest/conn.c: one for the process each.
  * Thread    any: one mutex, taken only where such a limit is set.
  * Errors    take: false, over the limit or out of memory.
- * Tests     tests/unit/test_addr_count.c
+ * Tests     tests/unit/test_ingest.c, tests/e2e/test_hostile_connections.py
  */
 #ifndef CORE_ADDR_COUNT_H
 #define CORE_ADDR_COUNT_H

@@ -9,7 +9,7 @@
 #include "core/io.h"
 #include "core/loop.h"
 
-enum { LINK_MAGIC = 0x3ec0de71, READ_BYTES = 256 << 10, OUT_HIGH = 256 << 10, FLUSH_IOV = 64 };
+enum { LINK_MAGIC = 0x3ec0de71, READ_BYTES = 256 << 10, OUT_HIGH = 256 << 10 };
 enum { HEADERS_MAX = 12, STASH_MAX = 16 << 20, WHY_MAX = 128 };
 #define CONNECT_US (3 * SEC_US)
 
@@ -302,26 +302,6 @@ static void tell_leaving(struct exchange_conn *c)
     }
 }
 
-static enum st flush(struct exchange_conn *c)
-{
-    struct outq *q = h2_outq(c->h2);
-
-    while (outq_bytes(q) > 0) {
-        struct iovec v[FLUSH_IOV];
-        int n = outq_iov(q, v, FLUSH_IOV);
-        size_t sum = 0, took;
-
-        for (int i = 0; i < n; i++)
-            sum += v[i].iov_len;
-        if (io_writev(&c->io, v, n, &took) != ST_OK)
-            return ST_EIO;
-        outq_consume(q, took);
-        if (took < sum)
-            return ST_MORE;
-    }
-    return ST_OK;
-}
-
 static void push(struct exchange_conn *c)
 {
     enum st pumped, flushed;
@@ -331,7 +311,7 @@ static void push(struct exchange_conn *c)
     c->busy = true;
     do {
         pumped = h2_pump(c->h2, OUT_HIGH);
-        flushed = flush(c);
+        flushed = io_write_queue(&c->io, h2_outq(c->h2));
     } while (pumped == ST_MORE && flushed == ST_OK);
     c->busy = false;
     if (flushed < ST_OK || pumped < ST_OK || pumped == ST_EOF || h2_done(c->h2)) {

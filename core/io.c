@@ -22,6 +22,7 @@
 #include "core/check.h"
 #include "core/io_tls.h"
 #include "core/loop.h"
+#include "core/outq.h"
 
 enum { IO_MAGIC = 0x10c0ffe1 };
 
@@ -371,6 +372,26 @@ enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took)
             return st;
         v += k;
         n -= k;
+    }
+    return ST_OK;
+}
+
+enum st io_write_queue(struct io *io, struct outq *q)
+{
+    while (outq_bytes(q) > 0) {
+        struct iovec v[IO_IOV_MAX];
+        int n = outq_iov(q, v, IO_IOV_MAX);
+        size_t all = 0, took;
+        enum st st;
+
+        for (int i = 0; i < n; i++)
+            all += v[i].iov_len;
+        st = io_writev(io, v, n, &took);
+        if (st != ST_OK)
+            return st;
+        outq_consume(q, took);
+        if (took < all)
+            return ST_MORE;
     }
     return ST_OK;
 }

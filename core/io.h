@@ -25,7 +25,7 @@
  * Thread    the loop's own.
  * Errors    inits: ENOMEM, EIO (io_why() knows); nothing to undo then, a given fd has been closed.
  *           io_read: MORE, EOF, EIO, EPROTO (TLS garbage, alerts), ELIMIT (it makes us answer and
- *           reads no answers). io_writev, io_shutdown: EIO, EPROTO, ENOMEM, ELIMIT; all final.
+ *           reads no answers). io_writev, io_write_queue, io_shutdown: EIO, EPROTO, ENOMEM, ELIMIT; all final.
  * Tests     tests/unit/test_io.c
  */
 #ifndef CORE_IO_H
@@ -42,6 +42,7 @@
 #include "core/status.h"
 
 struct loop;
+struct outq;
 
 enum { IO_READ = 1, IO_WRITE = 2, IO_OPEN = 4, IO_DEAD = 8 };
 
@@ -106,6 +107,8 @@ MUST_USE enum st io_read(struct io *io, void *p, size_t cap, size_t *got);
 /* Takes what goes now. OK with *took below the sum: come again at IO_WRITE, not earlier. The
  * pieces are borrowed for the call only. */
 MUST_USE enum st io_writev(struct io *io, const struct iovec *v, int n, size_t *took);
+/* The same for a queue, of which goes what is taken. OK: it is empty. MORE: come again at IO_WRITE. */
+MUST_USE enum st io_write_queue(struct io *io, struct outq *q);
 /* For an owner that does not want IO_READ and looks by itself from time to time: what io_read() has
  * found before says nothing about now. */
 static inline void io_look(struct io *io) { io->drained = false; }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -285,4 +286,45 @@ void listener_fini(struct listener *ln)
     timer_cancel(ln->loop, &ln->pause);
     if (ln->reserve_fd >= 0)
         (void)close(ln->reserve_fd);
+}
+
+enum st listener_new(struct listener **list, struct loop *l, const struct listener_cfg *cfg,
+                     struct listener **out)
+{
+    struct listener *ln = malloc(sizeof *ln);
+    enum st st = ST_ENOMEM;
+
+    if (ln != NULL)
+        st = listener_init(ln, l, cfg->fd, cfg->on_accept);
+    if (st != ST_OK) {
+        free(ln);
+        return st;
+    }
+    ln->owner = cfg->owner;
+    ln->profile = cfg->profile;
+    ln->tls = cfg->tls;
+    ln->next = *list;
+    ln->prevp = list;
+    if (ln->next != NULL)
+        ln->next->prevp = &ln->next;
+    *list = ln;
+    *out = ln;
+    return ST_OK;
+}
+
+static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct listener, grave)); }
+
+void listener_free(struct listener **lp)
+{
+    struct listener *ln = *lp;
+
+    *lp = NULL;
+    if (ln == NULL)
+        return;
+    CHECK(ln->prevp != NULL);
+    listener_fini(ln);
+    *ln->prevp = ln->next;
+    if (ln->next != NULL)
+        ln->next->prevp = ln->prevp;
+    loop_bury(ln->loop, &ln->grave, free_listener);
 }

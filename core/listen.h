@@ -10,9 +10,9 @@
  *           turn before listen_close(): a dup elsewhere (another loop, a successor process) keeps
  *           the socket alive, and the loop would go on hearing of it. Closing a TCP socket of
  *           several drops the connections that wait in its own queue.
- * Owner     embeds struct listener, one per (loop, socket).
+ * Owner     embeds struct listener, one per (loop, socket), or has a list of them.
  * Thread    the sockets: main. A listener: its loop's own.
- * Errors    ECONF with text: the address is taken, not ours, forbidden; EIO: no descriptors.
+ * Errors    listener_init: EIO; listener_new: ENOMEM too. listen_open: ECONF with text: the address is taken, not ours, forbidden; EIO: no descriptors.
  * Tests     tests/unit/test_listen.c
  */
 #ifndef CORE_LISTEN_H
@@ -23,10 +23,9 @@
 #include <stdint.h>
 
 #include "core/addr.h"
+#include "core/loop.h"
 #include "core/status.h"
 #include "core/timer.h"
-
-struct loop;
 
 enum {
     LISTEN_BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
@@ -54,7 +53,14 @@ struct listener {
     /* Takes fd. May call listener_fini(). peer: a unix peer has no name. */
     void (*on_accept)(struct listener *ln, int fd, const struct sockaddr_storage *peer);
 
+    /* what listener_new() was told */
+    void *owner;
+    int profile;
+    bool tls;
+
     /* the rest is for core/listen.c */
+    struct listener *next, **prevp;
+    struct grave grave;
     struct event ev;
     struct timer pause;
     int reserve_fd;
@@ -67,5 +73,17 @@ MUST_USE enum st listener_init(struct listener *ln, struct loop *l, int fd,
                                void (*on_accept)(struct listener *, int,
                                                  const struct sockaddr_storage *));
 void listener_fini(struct listener *ln); /* does not close fd: see Order */
+
+/* One of several, with memory of its own, in its owner's list. */
+struct listener_cfg {
+    int fd; /* borrowed until listener_free() */
+    void (*on_accept)(struct listener *ln, int fd, const struct sockaddr_storage *peer);
+    void *owner;
+    int profile; /* the owner's */
+    bool tls;
+};
+MUST_USE enum st listener_new(struct listener **list, struct loop *l,
+                              const struct listener_cfg *cfg, struct listener **out);
+void listener_free(struct listener **lp); /* out of its list; freed when the turn is over */
 
 #endif

@@ -297,6 +297,7 @@
     M0(GAUGE, relay_exchanges, NONE, "Publishers at POPs whose tags come to this home.") \
     M0(COUNTER, relay_tags_repeated, NONE, "Tags that a POP sent again and that had come already.") \
     M0(COUNTER, encoder_records_ignored, NONE, "Records of workers that did not fit any more, or at all.") \
+    M0(COUNTER, encoder_frames_dropped, NONE, "Frames that workers could not use: broken, or of no use before a key frame.") \
     M0(COUNTER, encoder_quarantines, NONE, "Streams refused for a while, because workers have crashed on them.") \
     M0(COUNTER, fencing_rejections, NONE, "Publishers that were refused because somebody newer has claimed their stream.") \
     M1(COUNTER, config_reload, NONE, RELOAD, "Attempts to load a new configuration.") \

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/io.h"
+#include "core/listen.h"
 #include "core/mem.h"
 #include "core/tls.h"
 #include "daemon/keys.h"
@@ -500,7 +501,7 @@ static void answer_admin(void *ctx, struct loop *l, const struct http_head *head
 
 static bool opened_as(struct loop *l, struct listen_socket *ls, enum front_profile profile)
 {
-    struct front_listener *ln;
+    struct listener *ln;
 
     if (front_listen(l, ls->fd, profile, ls->scheme == CONF_HTTPS, &ln) != ST_OK)
         return false;
@@ -525,10 +526,10 @@ static bool tier_opened(struct loop *l, struct listen_socket *ls)
 
 static void closed(struct loop *l, struct listen_socket *ls)
 {
-    struct front_listener *ln = ls->serving;
+    struct listener *ln = ls->serving;
 
     (void)l;
-    front_unlisten(&ln);
+    listener_free(&ln);
     ls->serving = NULL;
 }
 

@@ -28,7 +28,7 @@ struct listen_user {
     /* From now on accept from ls->fd, which does not block. False: no memory; the socket stays
      * closed on this loop, and the others take its share. */
     bool (*opened)(struct loop *l, struct listen_socket *ls);
-    /* No more: accept what still waits, so that nobody is cut off, and let go of the socket. */
+    /* No more: let go of the socket. Who still waits in its queue is refused. */
     void (*closed)(struct loop *l, struct listen_socket *ls);
 };
 

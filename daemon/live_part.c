@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/listen.h"
 #include "core/log.h"
 #include "core/tls.h"
 #include "daemon/edge_part.h"
@@ -498,7 +499,7 @@ const struct part live_part = {
 
 static bool opened(struct loop *l, struct listen_socket *ls)
 {
-    struct ingest_listener *ln;
+    struct listener *ln;
 
     if (ingest_listen(l, ls->fd, ls->scheme == CONF_RTMPS, &ln) != ST_OK)
         return false;
@@ -508,10 +509,10 @@ static bool opened(struct loop *l, struct listen_socket *ls)
 
 static void closed(struct loop *l, struct listen_socket *ls)
 {
-    struct ingest_listener *ln = ls->serving;
+    struct listener *ln = ls->serving;
 
     (void)l;
-    ingest_unlisten(&ln);
+    listener_free(&ln);
     ls->serving = NULL;
 }
 

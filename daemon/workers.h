@@ -11,7 +11,7 @@
  * Owner     the process; the sockets' files are in runtime_dir.
  * Thread    the main thread: it alone forks, and kills.
  * Errors    prepare: EIO, ECONF with text.
- * Tests     tests/e2e/test_workers.py
+ * Tests     tests/e2e/test_encode.py, tests/e2e/test_home.py
  */
 #ifndef DAEMON_WORKERS_H
 #define DAEMON_WORKERS_H

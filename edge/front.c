@@ -15,7 +15,7 @@
 #include "edge/store.h"
 
 enum { FRONT_MAGIC = 0x0f2047a1, FRONT_LOOP_MAGIC = 0x0f204710, CONN_MAGIC = 0x0c0220a1 };
-enum { LINGER_US = 2 * 1000 * 1000, FLUSH_IOV = 64 };
+enum { LINGER_US = 2 * 1000 * 1000 };
 /* The next viewer of a POP is not to pay for a handshake between us. A machine that is gone without
  * a word is noticed by the kernel's probes. */
 #define TIER_IDLE_US (600 * SEC_US)
@@ -87,9 +87,9 @@ void front_loop_stop(struct loop *l)
 
     OBJ_CHECK(f, FRONT_LOOP_MAGIC);
     while (f->listeners != NULL) {
-        struct front_listener *ln = f->listeners;
+        struct listener *ln = f->listeners;
 
-        front_unlisten(&ln);
+        listener_free(&ln);
     }
     while (f->conns != NULL)
         conn_close(f->conns, METRIC_CLOSE_SHUTDOWN);
@@ -357,22 +357,16 @@ static bool evict_slow_reader(struct conn *c)
 
 bool conn_flush(struct conn *c, struct outq *q)
 {
-    while (outq_bytes(q) > 0) {
-        struct iovec v[FLUSH_IOV];
-        int n = outq_iov(q, v, FLUSH_IOV);
-        size_t sum = 0, took;
+    size_t before = outq_bytes(q), took;
 
-        for (int i = 0; i < n; i++)
-            sum += v[i].iov_len;
-        if (io_writev(&c->io, v, n, &took) != ST_OK) {
-            conn_close(c, METRIC_CLOSE_PEER_RESET);
-            return false;
-        }
-        outq_consume(q, took);
+    if (io_write_queue(&c->io, q) < ST_OK) {
+        conn_close(c, METRIC_CLOSE_PEER_RESET);
+        return false;
+    }
+    took = before - outq_bytes(q);
+    if (took > 0) {
         metric_add(&metrics_of(c)->http_response_bytes, took);
         c->taken_bytes += took;
-        if (took < sum)
-            break;
     }
     c->blocked = conn_unsent(c, q);
     return true;
@@ -570,30 +564,30 @@ static void set_options(int fd, enum front_profile profile)
 
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
 {
-    struct front_listener *fln = CONTAINER_OF(ln, struct front_listener, ln);
-    struct front_loop *f = fln->f;
+    struct front_loop *f = ln->owner;
+    enum front_profile profile = (enum front_profile)ln->profile;
     struct addr who = addr_of((const struct sockaddr *)peer);
     bool counted_address;
     struct conn *c;
 
-    if (!admit(f, fd, &who, fln->profile, &counted_address))
+    if (!admit(f, fd, &who, profile, &counted_address))
         return;
     c = calloc(1, sizeof *c);
-    SSL_CTX *ctx = fln->tls ? ctx_of(f, fln->profile) : NULL;
-    if (c == NULL || (fln->tls && ctx == NULL)) {
+    SSL_CTX *ctx = ln->tls ? ctx_of(f, profile) : NULL;
+    if (c == NULL || (ln->tls && ctx == NULL)) {
         free(c);
         (void)close(fd);
         if (counted_address)
             addr_count_return(f->front->per_address, &who);
         return;
     }
-    set_options(fd, fln->profile);
+    set_options(fd, profile);
     OBJ_INIT(c, CONN_MAGIC);
     c->f = f;
     c->peer = who;
-    c->profile = fln->profile;
+    c->profile = profile;
     c->counted_address = counted_address;
-    c->tls = fln->tls;
+    c->tls = ln->tls;
     c->timer.fire = on_timer;
     if (io_accept_init(&c->io, f->loop, fd, ctx, on_ready) != ST_OK) {
         free(c);
@@ -608,51 +602,20 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     f->conns = c;
     f->n_conns++;
     (void)atomic_fetch_add_explicit(counted_as(f, c->profile), 1, memory_order_relaxed);
-    c->phase = fln->tls ? CONN_HANDSHAKE : CONN_HEAD;
+    c->phase = ln->tls ? CONN_HANDSHAKE : CONN_HEAD;
     count_gauge(c, true);
     conn_become(c, c->phase);
     io_want(&c->io, IO_READ);
 }
 
 enum st front_listen(struct loop *l, int fd, enum front_profile profile, bool tls,
-                     struct front_listener **out)
+                     struct listener **out)
 {
     struct front_loop *f = front_loop_of(l);
-    struct front_listener *ln = calloc(1, sizeof *ln);
-    enum st st;
+    struct listener_cfg cfg = {
+        .fd = fd, .on_accept = on_accept, .owner = f, .profile = (int)profile, .tls = tls
+    };
 
     OBJ_CHECK(f, FRONT_LOOP_MAGIC);
-    if (ln == NULL)
-        return ST_ENOMEM;
-    ln->f = f;
-    ln->profile = profile;
-    ln->tls = tls;
-    st = listener_init(&ln->ln, l, fd, on_accept);
-    if (st != ST_OK) {
-        free(ln);
-        return st;
-    }
-    ln->next = f->listeners;
-    ln->prevp = &f->listeners;
-    if (ln->next != NULL)
-        ln->next->prevp = &ln->next;
-    f->listeners = ln;
-    *out = ln;
-    return ST_OK;
-}
-
-static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct front_listener, grave)); }
-
-void front_unlisten(struct front_listener **lp)
-{
-    struct front_listener *ln = *lp;
-
-    *lp = NULL;
-    if (ln == NULL)
-        return;
-    listener_fini(&ln->ln);
-    *ln->prevp = ln->next;
-    if (ln->next != NULL)
-        ln->next->prevp = ln->prevp;
-    loop_bury(ln->f->loop, &ln->grave, free_listener);
+    return listener_new(&f->listeners, l, &cfg, out);
 }

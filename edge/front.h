@@ -24,6 +24,7 @@ struct access_log;
 struct auth_keys;
 struct blob;
 struct http_head;
+struct listener;
 struct loop;
 struct raw;
 struct store;
@@ -61,11 +62,9 @@ enum front_profile {
     FRONT_ADMIN, /* the same, other answers */
     FRONT_TIER,  /* our own machines: HTTP/2 only; nothing is fetched for them */
 };
-struct front_listener;
-/* fd is borrowed until front_unlisten(). */
+/* fd is borrowed until listener_free() (core/listen.h), which leaves the connections alone. */
 MUST_USE enum st front_listen(struct loop *l, int fd, enum front_profile profile, bool tls,
-                              struct front_listener **out);
-void front_unlisten(struct front_listener **lp); /* its connections stay */
+                              struct listener **out);
 
 /* The certificates for connections to come; takes the reference. NULL: none. */
 void front_set_tls(struct loop *l, struct tls_set *set);

@@ -1,4 +1,4 @@
-/* edge/front_int.h - what front.c, request.c, answer.c, http1_conn.c and http2_conn.c share
+/* edge/front_int.h - what front.c, request*.c, answer.c, http1_conn.c and http2_conn.c share
  *
  * Thread    a loop's own, but for struct front's atomics.
  * Tests     those of edge/front.h.
@@ -41,15 +41,6 @@ enum { FRONT_READ_BYTES = 64 << 10, FRONT_POOL_REQUESTS = 256 };
 /* Input of an HTTP/1 connection: the largest head, and the empty lines that may stand before it. */
 enum { HTTP1_IN_BYTES = (16 << 10) + 8 };
 
-struct front_listener {
-    struct listener ln; /* first: the accept callback casts back */
-    struct front_loop *f;
-    struct front_listener *next, **prevp;
-    enum front_profile profile;
-    bool tls;
-    struct grave grave;
-};
-
 struct front_loop {
     int magic;
     struct front *front;
@@ -62,7 +53,7 @@ struct front_loop {
     uint64_t access_seen; /* requests, for sampling */
     struct viewers *viewers;
     struct token_memo *tokens; /* once there was one */
-    struct front_listener *listeners;
+    struct listener *listeners;
     struct conn *conns;
     uint64_t n_conns;
     uint64_t date_s;              /* of the text below */

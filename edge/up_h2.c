@@ -421,26 +421,6 @@ static void on_timer(struct loop *l, struct timer *t)
         connect_failed(c, UP_END_TIMEOUT);
 }
 
-static bool write_out(struct conn *c)
-{
-    struct outq *q = h2_outq(c->h2);
-
-    while (outq_bytes(q) > 0) {
-        struct iovec v[IO_IOV_MAX];
-        int n = outq_iov(q, v, IO_IOV_MAX);
-        size_t took, all = 0;
-
-        for (int i = 0; i < n; i++)
-            all += v[i].iov_len;
-        if (io_writev(&c->io, v, n, &took) != ST_OK)
-            return false;
-        outq_consume(q, took);
-        if (took < all)
-            break;
-    }
-    return true;
-}
-
 /* Once per read or write for each stream, however many frames there were. */
 static void tell(struct conn *c)
 {
@@ -463,7 +443,8 @@ static bool push(struct conn *c)
 {
     enum st st = h2_pump(c->h2, PUMP_BYTES);
 
-    if (!write_out(c) || (st != ST_OK && st != ST_MORE) || h2_done(c->h2)) {
+    if (io_write_queue(&c->io, h2_outq(c->h2)) < ST_OK || (st != ST_OK && st != ST_MORE) ||
+        h2_done(c->h2)) {
         lose(c);
         return false;
     }

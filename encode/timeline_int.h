@@ -1,6 +1,7 @@
 /* encode/timeline_int.h - what timeline.c, timeline_period.c and timeline_state.c share
  *
  * Thread    as encode/timeline.h.
+ * Tests     those of encode/timeline.h.
  */
 #ifndef ENCODE_TIMELINE_INT_H
 #define ENCODE_TIMELINE_INT_H

@@ -18,7 +18,7 @@
 #include "encode/stream.h"
 
 enum { WORKER_MAGIC = 0x3077e501, CONN_MAGIC = 0x3077e502, EX_MAGIC = 0x3077e503 };
-enum { READ_BYTES = 64 * 1024, READS_PER_WAKE = 4, PUMP_BYTES = 256 * 1024, FLUSH_IOV = 64 };
+enum { READ_BYTES = 64 * 1024, READS_PER_WAKE = 4, PUMP_BYTES = 256 * 1024 };
 enum { REFUSAL_BYTES = 4096, SPEED_MAX = 100000 };
 
 static const struct h2_limits limits = {
@@ -210,15 +210,16 @@ static int body_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
 
 /* --- the thread's side --- */
 
-static void say_health(struct ex *ex, uint64_t now_us)
+/* Every second, and a last word that makes its counts whole. */
+static void say_health(struct ex *ex, uint64_t now_us, bool last)
 {
     struct pace *p = &ex->pace;
     int64_t media_ms = enc_stream_counts(ex->stream)->media_ms;
     uint64_t speed;
 
-    if (p->since_us != 0 && now_us - p->since_us < WORKER_HEALTH_US)
+    if (!last && p->since_us != 0 && now_us - p->since_us < WORKER_HEALTH_US)
         return;
-    if (p->since_us != 0) {
+    if (last || p->since_us != 0) {
         speed = media_ms > p->media_ms && p->busy_us > 0
                     ? (uint64_t)(media_ms - p->media_ms) * MS_US * 100 / p->busy_us
                     : 0;
@@ -248,8 +249,8 @@ static void job_work(struct loop *l, struct mail *m)
     ex->pace.busy_us += now_us - began_us;
     if (began_us - j->since_us > ex->pace.lag_us)
         ex->pace.lag_us = began_us - j->since_us;
-    if (j->st == ST_MORE)
-        say_health(ex, now_us);
+    if (j->st >= ST_OK)
+        say_health(ex, now_us, j->st == ST_OK);
     hand_drop(ex->w->hands, (unsigned)l->index);
     m->deliver = job_done;
     mailbox_post(&ex->w->loop->mailbox, m);
@@ -505,24 +506,10 @@ static void conn_close(struct conn *c)
 /* False: closed. */
 static bool flush(struct conn *c)
 {
-    struct outq *q = h2_outq(c->h2);
-
-    while (outq_bytes(q) > 0) {
-        struct iovec v[FLUSH_IOV];
-        int n = outq_iov(q, v, FLUSH_IOV);
-        size_t sum = 0, took;
-
-        for (int i = 0; i < n; i++)
-            sum += v[i].iov_len;
-        if (io_writev(&c->io, v, n, &took) != ST_OK) {
-            conn_close(c);
-            return false;
-        }
-        outq_consume(q, took);
-        if (took < sum)
-            break;
-    }
-    return true;
+    if (io_write_queue(&c->io, h2_outq(c->h2)) >= ST_OK)
+        return true;
+    conn_close(c);
+    return false;
 }
 
 static void push(struct conn *c)

@@ -11,8 +11,7 @@
 enum { CONN_MAGIC = 0x16e57ac0 };
 enum {
     READ_ROUNDS = 4, /* of one connection in one wake-up */
-    LINGER_US = 2 * 1000 * 1000,
-    FLUSH_IOV = 64
+    LINGER_US = 2 * 1000 * 1000
 };
 
 static const struct ingest_sink *sink_of(struct ingest_conn *c) { return &c->f->ingest->sink; }
@@ -190,20 +189,10 @@ void ingest_conn_close(struct ingest_conn *c, enum metric_ingest_close why)
 /* False: closed. */
 static bool flush(struct ingest_conn *c)
 {
-    while (outq_bytes(&c->out) > 0) {
-        struct iovec v[FLUSH_IOV];
-        int n = outq_iov(&c->out, v, FLUSH_IOV);
-        size_t took;
-
-        if (io_writev(&c->io, v, n, &took) != ST_OK) {
-            ingest_conn_close(c, METRIC_INGEST_CLOSE_PEER_RESET);
-            return false;
-        }
-        if (took == 0)
-            break;
-        outq_consume(&c->out, took);
-    }
-    return true;
+    if (io_write_queue(&c->io, &c->out) >= ST_OK)
+        return true;
+    ingest_conn_close(c, METRIC_INGEST_CLOSE_PEER_RESET);
+    return false;
 }
 
 static void want(struct ingest_conn *c)

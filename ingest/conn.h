@@ -28,6 +28,7 @@
 #include "core/status.h"
 #include "ingest/session.h"
 
+struct listener;
 struct loop;
 struct tls_set;
 struct ingest_conn;
@@ -56,10 +57,8 @@ void ingest_free(struct ingest **ip);
 MUST_USE enum st ingest_loop_start(struct ingest *in, struct loop *l);
 void ingest_loop_stop(struct loop *l); /* closes every listener and connection */
 
-struct ingest_listener;
-/* fd is borrowed until ingest_unlisten(). */
-MUST_USE enum st ingest_listen(struct loop *l, int fd, bool tls, struct ingest_listener **out);
-void ingest_unlisten(struct ingest_listener **lp); /* its connections stay */
+/* fd is borrowed until listener_free() (core/listen.h), which leaves the connections alone. */
+MUST_USE enum st ingest_listen(struct loop *l, int fd, bool tls, struct listener **out);
 
 /* For connections to come; each takes the reference. NULL: none. */
 void ingest_set_tls(struct loop *l, struct tls_set *set);

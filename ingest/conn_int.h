@@ -29,21 +29,13 @@ struct ingest {
     _Atomic uint64_t unpublished; /* connections that do not publish */
 };
 
-struct ingest_listener {
-    struct listener ln;
-    struct ingest_loop *f;
-    struct ingest_listener *next, **prevp;
-    bool tls;
-    struct grave grave;
-};
-
 struct ingest_loop {
     int magic;
     struct ingest *ingest;
     struct loop *loop;
     struct tls_set *tls;
     struct auth_keys *keys;
-    struct ingest_listener *listeners;
+    struct listener *listeners;
     struct ingest_conn *conns;
     uint64_t serial;
     struct timer sweep;                  /* set while somebody publishes */

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/log.h"
 #include "core/tls.h"
 #include "ingest/conn_int.h"
 
@@ -48,31 +49,39 @@ static bool is_exempt(const struct conf_ingest_limits *lim, const struct addr *a
     return false;
 }
 
+static bool turn_away(struct ingest_loop *f, const struct addr *peer, enum metric_limit limit)
+{
+    char text[ADDR_TEXT_MAX];
+    const struct log_ctx *from = LOG_CTX_TEXT(NULL, "peer", addr_text(peer, text));
+
+    metric_add(&f->loop->metrics->limit_hits[limit], 1);
+    if (limit == METRIC_LIMIT_INGEST_UNPUBLISHED)
+        log_note(f->loop->log, from, "ingest",
+                 "turned away: too many connections that do not publish");
+    else
+        log_note(f->loop->log, from, "ingest", "turned away: too many connections of one address");
+    return false;
+}
+
 static bool admit(struct ingest_loop *f, const struct addr *peer, bool *counted_address)
 {
     const struct conf_ingest_limits *lim = &f->loop->conf->ingest.limits;
-    struct metrics *m = f->loop->metrics;
 
     *counted_address = false;
-    if (atomic_load_explicit(&f->ingest->unpublished, memory_order_relaxed) >= lim->unpublished) {
-        metric_add(&m->limit_hits[METRIC_LIMIT_INGEST_UNPUBLISHED], 1);
-        return false;
-    }
+    if (atomic_load_explicit(&f->ingest->unpublished, memory_order_relaxed) >= lim->unpublished)
+        return turn_away(f, peer, METRIC_LIMIT_INGEST_UNPUBLISHED);
     if (lim->per_address == 0 || is_exempt(lim, peer))
         return true;
-    if (!addr_count_take(f->ingest->per_address, peer, lim->per_address)) {
-        metric_add(&m->limit_hits[METRIC_LIMIT_INGEST_PER_ADDRESS], 1);
-        return false;
-    }
+    if (!addr_count_take(f->ingest->per_address, peer, lim->per_address))
+        return turn_away(f, peer, METRIC_LIMIT_INGEST_PER_ADDRESS);
     return *counted_address = true;
 }
 
 static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage *peer)
 {
-    struct ingest_listener *from = CONTAINER_OF(ln, struct ingest_listener, ln);
-    struct ingest_loop *f = from->f;
+    struct ingest_loop *f = ln->owner;
     struct addr who = addr_of((const struct sockaddr *)peer);
-    SSL_CTX *ctx = from->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
+    SSL_CTX *ctx = ln->tls && f->tls != NULL ? tls_set_ctx(f->tls) : NULL;
     struct ingest_conn *c = NULL;
     bool counted_address;
 
@@ -80,7 +89,7 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
         (void)close(fd);
         return;
     }
-    if (!from->tls || ctx != NULL)
+    if (!ln->tls || ctx != NULL)
         c = ingest_conn_new(f, &who);
     if (c == NULL)
         (void)close(fd);
@@ -94,45 +103,13 @@ static void on_accept(struct listener *ln, int fd, const struct sockaddr_storage
     ingest_conn_begin(c);
 }
 
-enum st ingest_listen(struct loop *l, int fd, bool tls, struct ingest_listener **out)
+enum st ingest_listen(struct loop *l, int fd, bool tls, struct listener **out)
 {
     struct ingest_loop *f = ingest_of(l);
-    struct ingest_listener *ln = calloc(1, sizeof *ln);
-    enum st st;
+    struct listener_cfg cfg = { .fd = fd, .on_accept = on_accept, .owner = f, .tls = tls };
 
     OBJ_CHECK(f, LOOP_MAGIC);
-    if (ln == NULL)
-        return ST_ENOMEM;
-    ln->f = f;
-    ln->tls = tls;
-    st = listener_init(&ln->ln, l, fd, on_accept);
-    if (st != ST_OK) {
-        free(ln);
-        return st;
-    }
-    ln->next = f->listeners;
-    ln->prevp = &f->listeners;
-    if (ln->next != NULL)
-        ln->next->prevp = &ln->next;
-    f->listeners = ln;
-    *out = ln;
-    return ST_OK;
-}
-
-static void free_listener(struct grave *g) { free(CONTAINER_OF(g, struct ingest_listener, grave)); }
-
-void ingest_unlisten(struct ingest_listener **lp)
-{
-    struct ingest_listener *ln = *lp;
-
-    *lp = NULL;
-    if (ln == NULL)
-        return;
-    listener_fini(&ln->ln);
-    *ln->prevp = ln->next;
-    if (ln->next != NULL)
-        ln->next->prevp = ln->prevp;
-    loop_bury(ln->f->loop, &ln->grave, free_listener);
+    return listener_new(&f->listeners, l, &cfg, out);
 }
 
 /* --- the loop's part --- */
@@ -158,9 +135,9 @@ void ingest_loop_stop(struct loop *l)
 
     OBJ_CHECK(f, LOOP_MAGIC);
     while (f->listeners != NULL) {
-        struct ingest_listener *ln = f->listeners;
+        struct listener *ln = f->listeners;
 
-        ingest_unlisten(&ln);
+        listener_free(&ln);
     }
     while (f->conns != NULL)
         ingest_conn_close(f->conns, METRIC_INGEST_CLOSE_SHUTDOWN);

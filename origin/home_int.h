@@ -131,6 +131,7 @@ struct session {
     unsigned failures;          /* in a row, without a chunk in between */
     int64_t worker_lag_ms;      /* how long tags have waited for it, by its last word */
     bool refused;               /* by the worker, for what is in the stream */
+    int64_t unusable;           /* frames that it could not use, in this exchange */
     uint64_t failing_since_us;
     struct timer retry;
 

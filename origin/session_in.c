@@ -249,6 +249,7 @@ void session_start_exchange(struct session *s)
     st = begin_body(s, from);
     s->x.body = &s->up.h2;
     s->heard_us = loop_now(loop_of(s));
+    s->unusable = 0;
     if (st == ST_OK)
         st = exchange_start(&s->x, s->hl->links[s->worker], s->name, nv, n);
     buf_fini(&resume);

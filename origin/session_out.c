@@ -479,11 +479,26 @@ void session_cut(struct session *s)
     render_soon(s); /* also when none was: now no other is expected at once */
 }
 
+/* Frames that came to the worker and were no use; it counts them since its exchange began. */
+static void count_unusable(struct session *s, json_int_t n)
+{
+    struct log_ctx stream = { NULL, "stream", s->name, 0 };
+    int64_t more = n > s->unusable ? n - s->unusable : 0;
+
+    if (more == 0)
+        return;
+    s->unusable = n;
+    metric_add(&loop_of(s)->metrics->encoder_frames_dropped, (uint64_t)more);
+    log_note(loop_of(s)->log, LOG_CTX_INT(&stream, "frames", more), "home",
+             "the worker cannot use what is sent");
+}
+
 static void on_health(struct session *s, const json_t *j)
 {
     const char *refused = json_string_value(json_object_get(j, "refused"));
 
     s->worker_lag_ms = json_integer_value(json_object_get(j, "lag_ms"));
+    count_unusable(s, json_integer_value(json_object_get(j, "dropped")));
     if (refused == NULL)
         return;
     s->refused = true;

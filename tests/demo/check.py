@@ -25,7 +25,8 @@ from urllib.parse import urlsplit
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import openmetrics  # noqa: E402
-from dash import Mpd, boxes, chunks_of  # noqa: E402
+from boxes import Bad, Checker  # noqa: E402
+from dash import Mpd  # noqa: E402
 
 PLAYERS = 10  # at each POP
 PLAY_S = 6  # how long ffmpeg plays, three segments
@@ -222,8 +223,14 @@ def fetch_all(pop):
             parts.append(body)
         count += len(parts) - 1
         got = decode(pop, parts[0], parts[1:])
-        if any(kind == "moov" and b"avc1" in parts[0][a:b] for kind, a, b in boxes(parts[0])):
-            sent += sum(n for part in parts[1:] for _, _, n, _ in chunks_of(part))
+        c = Checker(parts[0], mpd.ast_s(), rep.pto)
+        try:
+            for part in parts[1:]:
+                c.segment(part)
+        except Bad as e:
+            pop.say(f"{period} {name}: {e}")
+        if c.init.video:
+            sent += c.samples
             decoded += got
     return mpd, count, sent, decoded
 

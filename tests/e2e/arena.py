@@ -24,15 +24,6 @@ SANITIZED = b"__asan_init" in BINARY or b"__tsan_init" in BINARY
 SLOW = 5 if SANITIZED else 1  # what takes longer there
 KEEP = "cc=max-age=3600"
 SMALL, BIG = f"/vod/b/20000/{KEEP}", f"/vod/b/8000000/{KEEP}"
-# Counters that bystanders, scrapes and late ends of other tests move.
-NOISE = {"closes": {"done", "peer_fin", "peer_reset"}, "codes": {"h1 200", "h2 200"}}
-FAMILIES = {
-    "closes": ("freshet_http_closes_total", "{reason}"),
-    "resets": ("freshet_http_streams_reset_total", "{reason}"),
-    "limits": ("freshet_limit_hits_total", "{limit}"),
-    "codes": ("freshet_http_requests_total", "{proto} {code}"),
-    "handshakes": ("freshet_tls_handshakes_total", "{result}"),
-}
 SERIES = re.compile(r"^(freshet_\w+)(?:\{(.*)\})? (\S+)$")
 
 
@@ -85,8 +76,100 @@ class Bystander(threading.Thread):
             self._wire.close()
 
 
-class Pop:
-    """The process, and what a test asks of it."""
+class Arena:
+    """A process under attack, and what it says about itself. Has .freshet, .admin, _text()."""
+
+    families = {}  # short name: (metric, text of its labels)
+    always = ()  # families in which nothing may move that was not foretold
+    noise = {}  # what bystanders, scrapes and late ends of other tests move
+
+    @contextlib.contextmanager
+    def limited(self, **limits):
+        """The same process with these limits in force; the defaults come back afterwards."""
+        self._reload(limits)
+        try:
+            yield
+        finally:
+            self._reload({})
+
+    def _reload(self, limits):
+        self.freshet.write(self._text(limits))
+        done = self.freshet.cli("reload")
+        assert done.returncode == 0, done.stderr
+
+    def metrics(self):
+        with Wire(self.admin) as w:
+            w.get("/metrics", "Connection: close")
+            status, _, body = w.answer()
+            assert status == 200
+        found = {}
+        for line in body.decode().splitlines():
+            if m := SERIES.match(line):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', m[2] or ""))
+                found.setdefault(m[1], []).append((labels, float(m[3])))
+        return found
+
+    def counters(self):
+        """{family: {label text: count}}, summed over the labels that the text leaves out."""
+        found, all_of_it = {}, self.metrics()
+        for family, (name, text) in self.families.items():
+            sums = found[family] = {}
+            for labels, value in all_of_it.get(name, []):
+                key = text.format(**labels)
+                sums[key] = sums.get(key, 0) + int(value)
+        return found
+
+    @contextlib.contextmanager
+    def counting(self, **wanted):
+        """counting(closes={"bad_request": 1}): exactly these move, and nothing else that is not
+        noise, in the families named and in those that always count (None: not)."""
+        before = self.counters()
+        yield
+        wanted = {**{f: {} for f in self.always}, **wanted}
+        wanted = {f: w for f, w in wanted.items() if w is not None}
+
+        def moved():
+            now = self.counters()
+            return {
+                f: {k: v - before[f].get(k, 0) for k, v in now[f].items()
+                    if v != before[f].get(k, 0) and (k in wanted[f] or k not in self.noise.get(f, ()))}
+                for f in wanted
+            }  # fmt: skip
+
+        def enough():
+            got = moved()
+            return all(got[f].get(k, 0) >= n for f in wanted for k, n in wanted[f].items())
+
+        eventually(enough)
+        assert moved() == wanted
+
+    def rss_kib(self):
+        for line in open(f"/proc/{self.freshet.proc.pid}/status"):
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise AssertionError("no VmRSS")
+
+    @contextlib.contextmanager
+    def growing_at_most(self, mib):
+        """Its resident memory, at the end of the block and once more when it has settled."""
+        before = self.rss_kib()
+        yield
+        grown = (self.rss_kib() - before) / 1024
+        assert SANITIZED or grown <= mib, f"grew by {grown:.1f} MiB"
+
+
+class Pop(Arena):
+    """A cache, its origin and its bystanders."""
+
+    families = {
+        "closes": ("freshet_http_closes_total", "{reason}"),
+        "resets": ("freshet_http_streams_reset_total", "{reason}"),
+        "limits": ("freshet_limit_hits_total", "{limit}"),
+        "codes": ("freshet_http_requests_total", "{proto} {code}"),
+        "handshakes": ("freshet_tls_handshakes_total", "{result}"),
+    }
+    always = ("closes", "resets", "limits")
+    noise = {"closes": {"done", "peer_fin", "peer_reset"}, "codes": {"h1 200", "h2 200"}}
 
     def __init__(self, directory):
         self.dir = pathlib.Path(directory)
@@ -116,20 +199,6 @@ class Pop:
             f'apps:\n  vod: {{origin: "{self.origin}"}}\n  live: {{}}\n'
         )
 
-    @contextlib.contextmanager
-    def limited(self, **limits):
-        """The same process with these limits in force; the defaults come back afterwards."""
-        self._reload(limits)
-        try:
-            yield
-        finally:
-            self._reload({})
-
-    def _reload(self, limits):
-        self.freshet.write(self._text(limits))
-        done = self.freshet.cli("reload")
-        assert done.returncode == 0, done.stderr
-
     # connections of an attacker
 
     def wire(self, tls=False, **kw):
@@ -138,73 +207,11 @@ class Pop:
     def h2(self, tls=False, **kw):
         return H2(self.tls if tls else self.clear, **kw)
 
-    # what it says about itself
-
-    def metrics(self):
-        with Wire(self.admin) as w:
-            w.get("/metrics", "Connection: close")
-            status, _, body = w.answer()
-            assert status == 200
-        found = {}
-        for line in body.decode().splitlines():
-            if m := SERIES.match(line):
-                labels = dict(re.findall(r'(\w+)="([^"]*)"', m[2] or ""))
-                found.setdefault(m[1], []).append((labels, float(m[3])))
-        return found
-
-    def counters(self):
-        """{family: {label text: count}}, summed over the labels that the text leaves out."""
-        found, all_of_it = {}, self.metrics()
-        for family, (name, text) in FAMILIES.items():
-            sums = found[family] = {}
-            for labels, value in all_of_it.get(name, []):
-                key = text.format(**labels)
-                sums[key] = sums.get(key, 0) + int(value)
-        return found
-
-    @contextlib.contextmanager
-    def counting(self, **wanted):
-        """counting(closes={"bad_request": 1}): exactly these move, and nothing else that is not
-        noise, in the families named and in `closes`, `resets` and `limits` always (None: not)."""
-        before = self.counters()
-        yield
-        wanted = {"closes": {}, "resets": {}, "limits": {}, **wanted}
-        wanted = {f: w for f, w in wanted.items() if w is not None}
-
-        def moved():
-            now = self.counters()
-            return {
-                f: {k: v - before[f].get(k, 0) for k, v in now[f].items()
-                    if v != before[f].get(k, 0) and (k in wanted[f] or k not in NOISE.get(f, ()))}
-                for f in wanted
-            }  # fmt: skip
-
-        def enough():
-            got = moved()
-            return all(got[f].get(k, 0) >= n for f in wanted for k, n in wanted[f].items())
-
-        eventually(enough)
-        assert moved() == wanted
-
     def asked(self):
         """How many requests have reached the origin."""
         with Wire(self.origin) as w:
             w.get("/__stats", "Connection: close")
             return json.loads(w.answer()[2])["requests"]
-
-    def rss_kib(self):
-        for line in open(f"/proc/{self.freshet.proc.pid}/status"):
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        raise AssertionError("no VmRSS")
-
-    @contextlib.contextmanager
-    def growing_at_most(self, mib):
-        """Its resident memory, at the end of the block and once more when it has settled."""
-        before = self.rss_kib()
-        yield
-        grown = (self.rss_kib() - before) / 1024
-        assert SANITIZED or grown <= mib, f"grew by {grown:.1f} MiB"
 
     def connections(self):
         return sum(v for _, v in self.metrics()["freshet_http_connections"])

@@ -234,6 +234,7 @@ def wait_for(true):
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.02)
 
 
 QUIET = 'admin: {listen: ["127.0.0.1:0"]}\nloops: 2\n'  # what every test box needs

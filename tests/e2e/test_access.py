@@ -62,13 +62,17 @@ def test_a_request_is_one_line(pop, form):
     f = pop(f", access_format: {form}")
     read = json.loads if form == "json" else fields
     path = f"/vod/b/5000?{KEEP}"
-    for method in ("GET", "GET", "HEAD"):
+    # one after the other: the lines of two loops have no order
+    for n, method in enumerate(("GET", "GET", "HEAD"), 1):
         with Wire(f.base) as w:
             w.get(path, method=method)
             w.answer(method)
+        lines(f, n)
     with H2(f.tls) as h:
         assert h.fetch(path)[0] == 200
+    lines(f, 4)
     assert get(f.base + "/live/nobody/manifest.mpd")[0] == 404
+    lines(f, 5)
     assert get(f.base + "/time")[0] == 200
     seen = [read(x) for x in lines(f, 6)]
     for one in seen:
@@ -88,6 +92,7 @@ def test_a_request_is_one_line(pop, form):
     assert "cmcd" not in seen[0]
     get(f.urls("admin.listen")[0] + "/healthz")
     assert get(f.base + f"{path}&CMCD=bl%3D2100%2Csid%3D%22x%22")[0] == 200
+    lines(f, 7)
     assert get(f.base + path, CMCD_Request="bl=1", CMCD_Session='sid="x y"')[0] == 200
     one, two = [read(x) for x in lines(f, 8)[6:]]  # and none of the admin port
     assert (one["path"], one["cmcd"]) == (path, "bl%3D2100%2Csid%3D%22x%22")

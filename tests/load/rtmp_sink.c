@@ -107,7 +107,7 @@ static void door(struct loop *l, bool tls)
     struct addr_sock at[2];
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
-    struct ingest_listener *ln;
+    struct listener *ln;
     int fd, n;
 
     if (addr_resolve("127.0.0.1", 0, at, 2, &n, NULL) != ST_OK ||

@@ -78,7 +78,7 @@ static const struct clock_source clock_source = { mono_us, wall_us };
 struct world {
     struct loop loop;
     struct ingest *ingest;
-    struct ingest_listener *ln;
+    struct listener *ln;
     int fd;
     struct sockaddr_storage at;
     socklen_t at_len;
@@ -706,7 +706,7 @@ static void stopping_tells_the_sink(void **state)
     client_publish(&c.out, "live", "show");
     client_want(&c);
     TURN_UNTIL(&w, heard(&c, "Publish.Start"));
-    ingest_unlisten(&w.ln);
+    listener_free(&w.ln);
     assert_int_equal(loop_turn_nowait(&w.loop), ST_OK);
     assert_int_equal(connections(&w), 1); /* stays */
     client_close(&c);

@@ -20,6 +20,7 @@
 #include "core/io.h"
 #include "core/listen.h"
 #include "core/loop.h"
+#include "core/outq.h"
 #include "core/tls.h"
 
 static SSL_CTX *server_ctx, *client_ctx;
@@ -759,6 +760,60 @@ static void before_it_is_open_nothing_goes_and_interest_is_kept(void **state)
     loop_end(&l);
 }
 
+/* More pieces than one call takes, and more bytes than the kernel does. */
+static void a_queue_goes_out_as_far_as_it_goes(void **state)
+{
+    enum { N = 2 << 20, PIECE = 4999 };
+    uint8_t *data = noise(N, 3);
+
+    (void)state;
+    for (int tls = 0; tls < 2; tls++) {
+        unsigned rounds = 0;
+        struct pair p = { 0 };
+        struct outq q;
+        struct loop l;
+        enum st st;
+
+        assert_int_equal(loop_init(&l, 0, 1), ST_OK);
+        outq_init(&q, &l.outq_pool);
+        takes(&p.b, N, 50000);
+        pair_begin(&p, &l, tls == 1, 16 << 10);
+        assert_int_equal(io_write_queue(&p.a.io, &q), ST_OK); /* nothing to do */
+        for (size_t at = 0; at < N; at += PIECE) {
+            size_t n = N - at < PIECE ? N - at : PIECE;
+
+            assert_int_equal(at % 2 == 0 ? outq_copy(&q, data + at, n)
+                                         : outq_borrow(&q, data + at, n, NULL),
+                             ST_OK);
+        }
+        assert_int_equal(io_write_queue(&p.a.io, &q), ST_MORE); /* not open yet */
+        assert_int_equal(outq_bytes(&q), N);
+        TURN_UNTIL(&l, (rounds++, io_want(&p.a.io, IO_WRITE), st = io_write_queue(&p.a.io, &q)) !=
+                               ST_MORE &&
+                           p.b.in_n == N);
+        assert_int_equal(st, ST_OK);
+        assert_true(rounds > 3);
+        assert_int_equal(outq_bytes(&q), 0);
+        assert_memory_equal(p.b.in, data, N);
+
+        io_fini(&p.b.io); /* closed: the kernel answers what comes now with a reset */
+        p.b.io = (struct io){ .fd = -1 };
+        do {
+            if (outq_bytes(&q) == 0)
+                assert_int_equal(outq_borrow(&q, data, N, NULL), ST_OK);
+            st = io_write_queue(&p.a.io, &q);
+            assert_int_equal(loop_turn_nowait(&l), ST_OK);
+        } while (st >= ST_OK);
+        assert_int_equal(st, ST_EIO);
+        outq_clear(&q);
+        io_fini(&p.a.io);
+        listen_close(&p.lfd, 1);
+        free(p.b.in);
+        loop_end(&l);
+    }
+    free(data);
+}
+
 static void who_cannot_connect_is_dead_once(void **state)
 {
     struct sockaddr_storage sa;
@@ -962,6 +1017,7 @@ int main(void)
         cmocka_unit_test(tls_tells_what_was_agreed),
         cmocka_unit_test(a_session_is_resumed),
         cmocka_unit_test(before_it_is_open_nothing_goes_and_interest_is_kept),
+        cmocka_unit_test(a_queue_goes_out_as_far_as_it_goes),
         cmocka_unit_test(who_cannot_connect_is_dead_once),
         cmocka_unit_test(a_wrong_name_kills_both_handshakes),
         cmocka_unit_test(names_and_addresses_are_verified_as_such),

@@ -312,6 +312,40 @@ static void a_unix_socket_is_shared_by_the_loops(void **state)
     loop_fini(&l);
 }
 
+static void a_list_of_listeners_is_ended_one_by_one(void **state)
+{
+    struct addr_sock any = resolved("127.0.0.1", 0);
+    struct listener *list = NULL, *ln[3], *middle;
+    int fds[3], owner;
+    struct loop l;
+    struct err e;
+
+    (void)state;
+    memset(&got, 0, sizeof got);
+    assert_int_equal(loop_init(&l, 0, 1), ST_OK);
+    assert_int_equal(listen_open(&any, &(struct listen_how){ 0 }, 3, fds, &e), ST_OK);
+    for (int i = 0; i < 3; i++) {
+        struct listener_cfg cfg = {
+            .fd = fds[i], .on_accept = on_accept, .owner = &owner, .profile = i, .tls = i == 1
+        };
+
+        assert_int_equal(listener_new(&list, &l, &cfg, &ln[i]), ST_OK);
+    }
+    assert_true(ln[1]->owner == &owner && ln[1]->profile == 1 && ln[1]->tls && !ln[2]->tls);
+    middle = ln[1];
+    listener_free(&middle);
+    assert_null(middle);
+    assert_true(list == ln[2] && list->next == ln[0] && ln[0]->next == NULL);
+    listener_free(&middle); /* nothing */
+    while (list != NULL) {
+        middle = list;
+        listener_free(&middle);
+    }
+    assert_int_equal(loop_turn_nowait(&l), ST_OK);
+    listen_close(fds, 3);
+    loop_fini(&l);
+}
+
 static void it_may_end_inside_the_callback(void **state)
 {
     struct addr_sock any = resolved("127.0.0.1", 0);
@@ -434,6 +468,7 @@ int main(void)
         cmocka_unit_test(every_loop_has_its_own_socket_on_one_port),
         cmocka_unit_test(any_ipv6_takes_ipv4_too_and_one_ipv6_does_not),
         cmocka_unit_test(a_unix_socket_is_shared_by_the_loops),
+        cmocka_unit_test(a_list_of_listeners_is_ended_one_by_one),
         cmocka_unit_test(it_may_end_inside_the_callback),
         cmocka_unit_test(out_of_descriptors_it_refuses_and_pauses),
     };

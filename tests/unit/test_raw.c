@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include "core/h2.h"
+#include "core/listen.h"
 #include "edge/front.h"
 #include "edge/front_int.h"
 #include "edge/raw.h"
@@ -128,7 +129,7 @@ static void exchange(struct client *k)
 struct place {
     struct world w;
     struct front *front;
-    struct front_listener *ln;
+    struct listener *ln;
     struct server listen, upstream;
     struct client k;
 
@@ -267,7 +268,7 @@ static void open_place(struct place *pl, enum front_profile profile, const char 
 static void close_place(struct place *pl)
 {
     hang_up_client(&pl->k);
-    front_unlisten(&pl->ln);
+    listener_free(&pl->ln);
     (void)close(pl->listen.fd);
     (void)close(pl->upstream.fd);
     front_loop_stop(&pl->w.l);
