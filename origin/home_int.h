@@ -115,7 +115,7 @@ struct session {
     bool past_new;   /* there is more to be written */
     bool past_there; /* there may be a file */
     struct timer past_timer;
-    int64_t own_from_us; /* start of the first Period that is our own */
+    int64_t own_from_us;  /* start of the first Period that is our own */
     int64_t k;            /* of the Period that the next exchange may open */
     uint64_t next_number; /* at least this for its segments */
 
@@ -192,8 +192,8 @@ void session_record_touch(struct session *s);  /* somebody publishes; called oft
 void session_record_remove(struct session *s); /* the broadcast is over */
 
 /* session_past.c: the Periods, next to the state record */
-void session_past_ask(struct session *s);   /* a process that is gone had this very session */
-void session_past_soon(struct session *s);  /* something has been closed */
+void session_past_ask(struct session *s);  /* a process that is gone had this very session */
+void session_past_soon(struct session *s); /* something has been closed */
 void session_past_remove(struct session *s);
 
 /* What is known of a session that is not here. */
