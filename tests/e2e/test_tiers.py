@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
+from boxes import boxes
 from cable import Cable
 from conftest import PATIENCE, QUIET, get, metric, wait_for
-from dash import boxes
 from live import FFMPEG, Mpd, Publisher, check_media, wait_mpd
 from wire import H2, Ended, Wire
 
