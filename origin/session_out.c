@@ -68,35 +68,49 @@ static void put_doc(struct session *s, const char *name, const struct buf *b)
                  "a manifest could not be published: %s", name);
 }
 
-static void render(struct session *s, bool in_session)
+/* False: there is nothing new to tell, or no memory for it. */
+static bool render_latest(struct session *s, int64_t now_us)
 {
-    struct mpd_opts o = { .publish_us = clock_wall_us(), .in_session = in_session };
+    struct mpd_opts o = { .publish_us = now_us };
+    bool news = false;
+    struct buf b;
+
+    buf_init(&b, 4 << 20);
+    if (mpd_write(&b, s->model, &o) == ST_OK)
+        news = !mpd_same(b.data, b.len, s->doc.data, s->doc.len);
+    if (news) {
+        put_doc(s, "manifest.mpd", &b);
+        buf_reset(&s->doc);
+        buf_add(&s->doc, b.data, b.len);
+    }
+    buf_fini(&b);
+    return news;
+}
+
+/* The same under SESSION/: it changes with the other one and never alone. */
+static void render_session(struct session *s, int64_t now_us)
+{
+    struct mpd_opts o = { .publish_us = now_us, .in_session = true };
     char name[64];
     struct buf b;
 
     buf_init(&b, 4 << 20);
-    if (mpd_write(&b, s->model, &o) == ST_OK) {
-        (void)snprintf(name, sizeof name, "%s%smanifest.mpd", in_session ? s->id : "",
-                       in_session ? "/" : "");
-        if (in_session || !mpd_same(b.data, b.len, s->doc.data, s->doc.len)) {
-            put_doc(s, name, &b);
-            if (!in_session) {
-                buf_reset(&s->doc);
-                buf_add(&s->doc, b.data, b.len);
-            }
-        }
-    }
+    (void)snprintf(name, sizeof name, "%s/manifest.mpd", s->id);
+    if (mpd_write(&b, s->model, &o) == ST_OK)
+        put_doc(s, name, &b);
     buf_fini(&b);
 }
 
 void session_render_now(struct session *s)
 {
+    int64_t now_us = clock_wall_us();
+
     if (s->model == NULL || s->stream == NULL)
         return;
     if (s->period_reps == 0)
         return; /* of the past only: players have that, and wait for what is new */
-    render(s, false);
-    render(s, true);
+    if (render_latest(s, now_us))
+        render_session(s, now_us);
 }
 
 static void render_delivered(struct loop *l, struct mail *m)
