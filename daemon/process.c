@@ -91,10 +91,7 @@ static int loops_wanted(const struct conf *c)
 static void *turn_for_ever(void *arg)
 {
     struct process_loop *pl = arg;
-    char name[16];
 
-    (void)snprintf(name, sizeof name, "loop-%d", pl->loop.index);
-    (void)pthread_setname_np(pthread_self(), name);
     CHECK(loop_run(&pl->loop) == ST_OK); /* without its loop the process serves nobody */
     return NULL;
 }
@@ -140,9 +137,12 @@ static enum st start_threads(struct process *p)
 {
     for (; p->threads_n < p->loops_n; p->threads_n++) {
         struct process_loop *pl = &p->loops[p->threads_n];
+        char name[16];
 
         if (pthread_create(&pl->thread, NULL, turn_for_ever, pl) != 0)
             return ST_ENOMEM;
+        (void)snprintf(name, sizeof name, "loop-%d", pl->loop.index);
+        (void)pthread_setname_np(pl->thread, name);
     }
     return ST_OK;
 }

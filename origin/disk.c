@@ -232,7 +232,6 @@ static void *run(void *arg)
 {
     struct disk *d = arg;
 
-    (void)pthread_setname_np(pthread_self(), "disk");
     (void)pthread_mutex_lock(&d->lock);
     for (;;) {
         struct disk_job *batch = d->first;
@@ -268,6 +267,7 @@ struct disk *disk_new(void)
         free(d);
         return NULL;
     }
+    (void)pthread_setname_np(d->thread, "disk");
     return d;
 }
 
