@@ -382,6 +382,8 @@ static enum st on_logged(struct follow *f)
     f->seq++;
     switch (f->head.type) {
     case RECORD_DOC:
+        if (json_is_true(json_object_get(f->json, "replaced")))
+            return ST_OK; /* the newer one is on its way */
         note_lag(f, f->json);
         st = keep_doc(f, f->json, f->bytes.data, f->bytes.len);
         break;

@@ -148,6 +148,23 @@ static void append_locked(struct hub_channel *c, struct hub_record *r)
     c->next++;
 }
 
+/* Whoever is still to come to the place of a document that has a newer version needs only the place. */
+static void replaced_locked(struct hub_channel *c, const struct hub_named *d)
+{
+    struct hub_record **r = &c->ring[d->seq % HUB_RING], *place;
+    char json[512];
+
+    if (d->record == NULL || d->seq < c->first)
+        return;
+    (void)snprintf(json, sizeof json, "{\"name\":\"%s\",\"replaced\":true}", d->name);
+    place = make_record(RECORD_DOC, d->seq, json, NULL, 0);
+    if (place == NULL)
+        return;
+    c->ring_bytes -= (*r)->n - place->n;
+    hub_record_unref(r);
+    *r = place;
+}
+
 static void wake_locked(struct hub_channel *c, uint64_t *signal)
 {
     for (struct hub_sub *s = c->subs; s != NULL; s = s->next) {
@@ -411,8 +428,10 @@ void hub_doc(struct hub_channel *c, const struct hub_doc *d)
     lock(c);
     slot = r != NULL ? doc_slot(c, d->name) : NULL;
     if (slot != NULL) {
+        replaced_locked(c, slot);
         hub_record_unref(&slot->record);
         slot->record = hub_record_ref(r);
+        slot->seq = c->next;
     }
     append_locked(c, r);
     publish(c, signal);

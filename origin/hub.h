@@ -8,7 +8,8 @@
  *           is the case by now, as is who comes anew or with a `since` that is not in the ring.
  * Records   SNAPSHOT {logid, session, epoch, live, segment (us), now, reps: {rep: {first, latest,
  *           open}}, docs: n}, n DOCs, and END when the broadcast is over · DOC {name, type, etag,
- *           max_age, at} + body · ANNOUNCE {session, rep, n, at} · CLOSE {session, rep, n, size} ·
+ *           max_age, at} + body, or DOC {name, replaced: true} where a newer version of it comes
+ *           later in the log · ANNOUNCE {session, rep, n, at} · CLOSE {session, rep, n, size} ·
  *           EXPIRE {rep, first} · END · HEARTBEAT {now, live, epoch} every second, and first of all
  *           when a `since` was good. now, at: the home's wall clock, us. Init segments are DOCs, so
  *           that an edge has them before anybody asks. seq: of the log; what is made for one

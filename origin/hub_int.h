@@ -38,6 +38,7 @@ struct hub_rep {
 struct hub_named {
     char *name;
     struct hub_record *record; /* its newest version; a reference */
+    uint64_t seq;              /* of that */
 };
 
 struct hub_channel {

@@ -425,6 +425,21 @@ static void records_that_make_no_sense_are_refused(void **state)
     refused(RECORD_ANNOUNCE, 11, bad[0].json); /* where a document is due */
 }
 
+static void the_place_of_a_replaced_document_is_passed(void **state)
+{
+    static const char json[] = "{\"name\":\"manifest.mpd\",\"replaced\":true}";
+
+    (void)state;
+    follow_from_5_to_7();
+    record_put_text(&t.b, RECORD_DOC, 0, 11, json, sizeof json - 1, 0);
+    assert_int_equal(feed(), ST_OK);
+    is_doc(MPD, "<MPD 1>");
+    sub_doc(&t.b, 12, "manifest.mpd", "<MPD 3>");
+    assert_int_equal(feed(), ST_OK);
+    is_doc(MPD, "<MPD 3>");
+    refused(RECORD_DOC, 12, json); /* only in its place */
+}
+
 static void documents_may_have_names_of_this_stream_only(void **state)
 {
     static const char *const bad[] = { "",
@@ -564,6 +579,7 @@ int main(void)
         T(the_lag_is_measured_with_the_homes_clock),
         T(pictures_that_make_no_sense_are_refused),
         T(records_that_make_no_sense_are_refused),
+        T(the_place_of_a_replaced_document_is_passed),
         T(documents_may_have_names_of_this_stream_only),
         T(a_picture_is_bounded_in_bytes),
         T(it_makes_no_difference_how_it_is_cut),

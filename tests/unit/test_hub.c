@@ -381,6 +381,47 @@ static void a_place_that_is_in_the_ring_is_gone_on_from(void **state)
     raw_fini(&x);
 }
 
+static void of_a_document_that_was_replaced_only_the_place_is_kept(void **state)
+{
+    char since[64];
+    struct raw x;
+
+    (void)state;
+    hub_announce(w.c, "v0", 1);
+    subscribe(&x, NULL);
+    pull_all(&x);
+    (void)snprintf(since, sizeof since, "%s.%llu", x.logid, (unsigned long long)x.seq);
+    uint64_t seq = x.seq;
+    raw_fini(&x);
+    doc("manifest.mpd", 5000);
+    hub_announce(w.c, "v0", 2);
+    doc("init.mp4", 70);
+    doc("manifest.mpd", 6000);
+    size_t kept = w.c->ring_bytes;
+    doc("manifest.mpd", 6000);
+    assert_in_range(w.c->ring_bytes - kept, 1, 100);
+    subscribe(&x, since);
+    x.seq = seq;
+    next(&x, RECORD_HEARTBEAT);
+    next(&x, RECORD_DOC);
+    assert_true(json_is_true(json_object_get(x.json, "replaced")));
+    assert_int_equal(x.bytes, 0);
+    next(&x, RECORD_ANNOUNCE);
+    next(&x, RECORD_DOC);
+    assert_int_equal(x.bytes, 70);
+    next(&x, RECORD_DOC);
+    assert_true(json_is_true(json_object_get(x.json, "replaced")));
+    next(&x, RECORD_DOC);
+    assert_string_equal(json_string_value(json_object_get(x.json, "name")), "manifest.mpd");
+    assert_int_equal(x.bytes, 6000);
+    assert_false(pull(&x, 1));
+    raw_fini(&x);
+    for (int i = 0; i < HUB_RING; i++) /* its place leaves the ring: there is nothing to replace */
+        hub_announce(w.c, "v0", 3 + (uint64_t)i);
+    doc("manifest.mpd", 80);
+    assert_int_equal(w.c->next - w.c->first, HUB_RING);
+}
+
 static void any_other_place_is_answered_with_a_picture(void **state)
 {
     static const char *const bad[] = {
@@ -759,6 +800,7 @@ int main(void)
         T(a_new_subscriber_is_told_what_is_the_case),
         T(what_happens_is_told_when_it_happens),
         T(a_place_that_is_in_the_ring_is_gone_on_from),
+        T(of_a_document_that_was_replaced_only_the_place_is_kept),
         T(any_other_place_is_answered_with_a_picture),
         T(a_slow_subscriber_is_jumped_and_never_queued_for),
         T(the_ring_is_bounded_in_bytes),
