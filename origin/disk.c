@@ -78,16 +78,21 @@ static int set_time(int fd, const char *path, int64_t time_s)
                                                                                          : errno;
 }
 
+static int open_anew(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+}
+
 static int replace_file(const struct disk_job *job)
 {
     char *aside;
     int fd, bad;
 
-    if ((bad = make_parents(job->path)) != 0)
-        return bad;
     if (asprintf(&aside, "%s.new", job->path) < 0)
         return ENOMEM;
-    fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    fd = open_anew(aside);
+    if (fd < 0 && errno == ENOENT && make_parents(aside) == 0)
+        fd = open_anew(aside);
     bad = fd < 0 ? errno : write_all(fd, job->bytes, job->n, job->lazy);
     if (bad == 0)
         bad = set_time(fd, NULL, job->time_s);
