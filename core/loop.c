@@ -122,6 +122,7 @@ static enum st turn(struct loop *l, int flags)
     mailbox_wake(&l->mailbox);
     (void)mailbox_drain(&l->mailbox, l); /* what we have written to ourselves, or others just now */
     free_the_dead(l);
+    mailbox_settle(&l->owed);
     mailbox_rest(&l->mailbox);
     return r < 0 ? ST_EIO : ST_OK;
 }

@@ -57,6 +57,7 @@ struct loop {
     uint64_t turns;
     struct timer_wheel timers;
     struct grave *graves;
+    struct mailbox_owed owed;   /* signals of loop_post() */
     struct outq_pool outq_pool; /* spare blocks of every output queue on this loop */
     const struct conf *conf;    /* adopted by letter; one reference */
     struct metrics *metrics;    /* this loop's counters; NULL in tests that need none */
@@ -80,6 +81,13 @@ void loop_stop(struct loop *l); /* own thread; from another one, by letter */
 /* Every callback that libevent makes starts with this; returns the fresh now_us. */
 uint64_t loop_touch(struct loop *l);
 static inline uint64_t loop_now(const struct loop *l) { return l->now_us; }
+
+/* A letter to another loop that comes in a crowd of them: one wake-up a turn. `to` gets it when this
+ * turn ends, so nothing in the turn may wait for what comes of it. */
+static inline void loop_post(struct loop *from, struct loop *to, struct mail *m)
+{
+    mailbox_push_owing(&to->mailbox, m, &from->owed);
+}
 
 void loop_bury(struct loop *l, struct grave *g, void (*free_fn)(struct grave *));
 

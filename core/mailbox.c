@@ -47,6 +47,24 @@ void mailbox_post(struct mailbox *mb, struct mail *m)
         mailbox_signal(mb);
 }
 
+void mailbox_push_owing(struct mailbox *mb, struct mail *m, struct mailbox_owed *o)
+{
+    if (!mailbox_push(mb, m))
+        return;
+    for (unsigned i = 0; i < o->n; i++)
+        if (o->box[i] == mb)
+            return;
+    if (o->n == sizeof o->box / sizeof o->box[0])
+        mailbox_settle(o);
+    o->box[o->n++] = mb;
+}
+
+void mailbox_settle(struct mailbox_owed *o)
+{
+    while (o->n > 0)
+        mailbox_signal(o->box[--o->n]);
+}
+
 void mailbox_clear(struct mailbox *mb)
 {
     uint64_t count;

@@ -9,7 +9,7 @@
  *           system call after it.
  * Order     letters of one sender arrive in order.
  * Owner     the loop that reads it.
- * Thread    mailbox_push, _signal, _post: any. The rest: the reader's loop.
+ * Thread    mailbox_push*, _signal, _post, _settle: any. The rest: the reader's loop.
  * Tests     tests/unit/test_loop.c
  */
 #ifndef CORE_MAILBOX_H
@@ -41,6 +41,15 @@ void mailbox_fini(struct mailbox *mb); /* must be empty */
 MUST_USE bool mailbox_push(struct mailbox *mb, struct mail *m);
 void mailbox_signal(struct mailbox *mb);
 void mailbox_post(struct mailbox *mb, struct mail *m); /* push, and signal where owed */
+
+/* Whom a sender of many letters has yet to signal. Zeroed is empty. Until it is settled nobody who
+ * posts to those boxes wakes their readers either, so: soon, and never waited for in between. */
+struct mailbox_owed {
+    struct mailbox *box[8];
+    unsigned n;
+};
+void mailbox_push_owing(struct mailbox *mb, struct mail *m, struct mailbox_owed *o);
+void mailbox_settle(struct mailbox_owed *o);
 
 /* Delivers all that is there now, oldest first; the number of letters. */
 unsigned mailbox_drain(struct mailbox *mb, struct loop *l);

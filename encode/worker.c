@@ -253,7 +253,7 @@ static void job_work(struct loop *l, struct mail *m)
         say_health(ex, now_us, j->st == ST_OK);
     hand_drop(ex->w->hands, (unsigned)l->index);
     m->deliver = job_done;
-    mailbox_post(&ex->w->loop->mailbox, m);
+    loop_post(l, ex->w->loop, m);
 }
 
 /* --- exchanges --- */
@@ -307,7 +307,7 @@ static void hand_over(struct ex *ex)
     j->since_us = ex->in_us;
     j->mail.deliver = job_work;
     ex->working = true;
-    mailbox_post(&ex->thread->loop.mailbox, &j->mail);
+    loop_post(ex->w->loop, &ex->thread->loop, &j->mail);
 }
 
 static void job_done(struct loop *l, struct mail *m)

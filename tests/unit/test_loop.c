@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -102,6 +103,13 @@ static void mail_arrives_in_order_and_owes_one_signal(void **state)
     loop_fini(&l);
 }
 
+static bool rings(const struct loop *l)
+{
+    struct pollfd bell = { .fd = l->mailbox.efd, .events = POLLIN };
+
+    return poll(&bell, 1, 0) != 0;
+}
+
 /* Writes to its own loop, and looks whether that has rung the bell. */
 struct note_to_self {
     struct mail m;
@@ -111,10 +119,9 @@ struct note_to_self {
 static void write_to_self(struct loop *l, struct mail *m)
 {
     struct note_to_self *note = CONTAINER_OF(m, struct note_to_self, m);
-    struct pollfd bell = { .fd = l->mailbox.efd, .events = POLLIN };
 
     mailbox_post(&l->mailbox, &note->letter.m);
-    note->rang = poll(&bell, 1, 0) != 0;
+    note->rang = rings(l);
 }
 
 static void a_letter_to_oneself_comes_in_the_same_turn_or_the_next_and_rings_no_bell(void **state)
@@ -132,6 +139,50 @@ static void a_letter_to_oneself_comes_in_the_same_turn_or_the_next_and_rings_no_
     assert_false(note.rang);
     assert_int_equal(seen_n, 1);
     assert_int_equal(seen[0], 7);
+    loop_fini(&l);
+}
+
+/* Writes twice to another loop, and looks whether that has rung its bell. */
+struct note_to_other {
+    struct mail m;
+    struct loop *to;
+    struct letter letter[2];
+};
+static void write_to_other(struct loop *l, struct mail *m)
+{
+    struct note_to_other *note = CONTAINER_OF(m, struct note_to_other, m);
+
+    loop_post(l, note->to, &note->letter[0].m);
+    loop_post(l, note->to, &note->letter[1].m);
+    assert_false(rings(note->to));
+}
+
+static void letters_of_a_turn_ring_one_bell_at_its_end(void **state)
+{
+    struct loop l, others[10]; /* more than are remembered */
+    struct note_to_other note[10];
+
+    (void)state;
+    seen_n = 0;
+    assert_int_equal(loop_init(&l, 0, 1), ST_OK);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(loop_init(&others[i], i, 10), ST_OK);
+        note[i] = (struct note_to_other){ .m.deliver = write_to_other, .to = &others[i] };
+        for (int k = 0; k < 2; k++)
+            note[i].letter[k] = (struct letter){ .m.deliver = deliver, .n = 2 * i + k };
+        mailbox_post(&l.mailbox, &note[i].m);
+    }
+    assert_int_equal(loop_turn(&l), ST_OK);
+    for (int i = 0; i < 10; i++) {
+        uint64_t signals = 0;
+
+        assert_int_equal(read(others[i].mailbox.efd, &signals, sizeof signals), sizeof signals);
+        assert_int_equal(signals, 1);
+        assert_int_equal(loop_turn_nowait(&others[i]), ST_OK);
+        assert_int_equal(seen_n, 2 * i + 2);
+        assert_int_equal(seen[2 * i + 1], 2 * i + 1);
+        loop_fini(&others[i]);
+    }
     loop_fini(&l);
 }
 
@@ -295,6 +346,7 @@ int main(void)
         cmocka_unit_test(own_frees_on_the_last),
         cmocka_unit_test(mail_arrives_in_order_and_owes_one_signal),
         cmocka_unit_test(a_letter_to_oneself_comes_in_the_same_turn_or_the_next_and_rings_no_bell),
+        cmocka_unit_test(letters_of_a_turn_ring_one_bell_at_its_end),
         cmocka_unit_test(no_letter_is_lost_between_threads),
         cmocka_unit_test(timers_fire_late_never_early),
         cmocka_unit_test(timers_move_and_cancel),
