@@ -180,7 +180,12 @@ static int work_on(struct disk_job *job)
     return EINVAL;
 }
 
-static void answer(struct disk_job *job, int bad)
+/* What is done, in order; not yet told. */
+struct done {
+    struct disk_job *first, **lastp;
+};
+
+static void finish(struct done *done, struct disk_job *job, int bad)
 {
     if (bad != 0 || job->what != DISK_READ) {
         free(job->bytes);
@@ -190,7 +195,22 @@ static void answer(struct disk_job *job, int bad)
     job->path = NULL;
     job->sys_err = bad;
     job->st = bad == 0 ? ST_OK : bad == ENOENT ? ST_ENOENT : ST_EIO;
-    mailbox_post(&job->loop->mailbox, &job->mail);
+    job->next = NULL;
+    *done->lastp = job;
+    done->lastp = &job->next;
+}
+
+/* One signal for each loop. */
+static void tell(struct done *done)
+{
+    struct mailbox_owed owed = { .n = 0 };
+
+    for (struct disk_job *job = done->first, *next; job != NULL; job = next) {
+        next = job->next;
+        mailbox_push_owing(&job->loop->mailbox, &job->mail, &owed);
+    }
+    mailbox_settle(&owed);
+    *done = (struct done){ .lastp = &done->first };
 }
 
 /* By the next one for the same path, when both write. */
@@ -202,14 +222,16 @@ static bool superseded(const struct disk_job *job)
     return false;
 }
 
-/* All that waits, as one list: what is superseded in it shares the fate of its successor. */
+/* All that waits, as one list: what is superseded in it shares the fate of its successor. What is
+ * lazy, of which there is most, is told at the end; nobody waits for anything else than his own. */
 static void do_batch(struct disk_job *list)
 {
     struct disk_job *waiting = NULL;
+    struct done done = { .lastp = &done.first };
 
     while (list != NULL) {
         struct disk_job *job = list;
-        bool skip = superseded(job);
+        bool skip = superseded(job), lazy = job->lazy;
 
         list = list->next;
         if (skip) {
@@ -226,10 +248,13 @@ static void do_batch(struct disk_job *list)
                 continue;
             }
             *p = w->next;
-            answer(w, bad);
+            finish(&done, w, bad);
         }
-        answer(job, bad);
+        finish(&done, job, bad);
+        if (!lazy)
+            tell(&done);
     }
+    tell(&done);
     CHECK(waiting == NULL);
 }
 

@@ -1,9 +1,10 @@
 /* origin/disk.h - small files handled by a thread, so that no loop waits for a disk
  *
  * Purpose   a file is replaced as a whole (write aside, fsync, rename, fsync of the folder; a lazy
- *           one without the fsyncs), and a letter says when it is safe on the disk or why not. Requests for one path are done in
- *           order; of several writes in a row to the same path only the newest is done, and all
- *           letters of it are answered then.
+ *           one without the fsyncs), and a letter says when it is safe on the disk or why not.
+ *           Requests for one path are done in order; of several writes in a row to the same path
+ *           only the newest is done, and all letters of it are answered then. Letters of lazy
+ *           requests come together, when nothing else is waiting.
  * Units     a file's time is the caller's, in Unix seconds: when what it says was last true.
  * Owner     daemon/ makes it before the loops start and frees it after they have ended; what was
  *           asked for before is done first.
@@ -36,7 +37,7 @@ struct disk_job {
     struct mail mail; /* .deliver is called on `loop` */
     struct loop *loop;
     int64_t time_s; /* of the file: given to write and touch, told by read */
-    bool lazy;      /* write: whole or not at all, but a power cut may undo it */
+    bool lazy;      /* nobody is waiting; write: whole or not at all, but a power cut may undo it */
     enum st st;     /* filled in */
     int sys_err;
     /* disk.c's */

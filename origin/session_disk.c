@@ -72,6 +72,7 @@ static enum st post(struct session *s, enum disk_what what, const struct buf *te
     path_of(s->hl->home, s->name, path);
     s->job.mail.deliver = on_disk;
     s->job.loop = loop_of(s);
+    s->job.lazy = what == DISK_TOUCH;
     s->job.time_s = clock_wall_us() / (int64_t)SEC_US;
     s->touched_us = loop_now(loop_of(s));
     if (what == DISK_WRITE)

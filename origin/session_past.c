@@ -14,7 +14,7 @@
 #include "manifests/model_text.h"
 #include "origin/home_int.h"
 
-#define MOMENT_US (200 * MS_US)
+#define MOMENT_US (100 * MS_US)
 
 static struct loop *loop_of(const struct session *s) { return s->hl->loop; }
 
@@ -66,7 +66,8 @@ void session_past_soon(struct session *s)
     if (timer_is_set(&s->past_timer))
         return;
     s->past_timer.fire = on_timer;
-    timer_set(loop_of(s), &s->past_timer, loop_now(loop_of(s)) + MOMENT_US);
+    /* at the same time for all sessions: one wake-up of the disk's thread */
+    timer_set(loop_of(s), &s->past_timer, (loop_now(loop_of(s)) / MOMENT_US + 2) * MOMENT_US);
 }
 
 void session_past_remove(struct session *s)
