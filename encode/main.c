@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <libavutil/log.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,15 @@ static bool number(const char *text, unsigned long most, unsigned *out)
     return errno == 0 && *end == 0 && v >= 1 && v <= most;
 }
 
+/* Those that we may run on. */
+static unsigned our_cores(void)
+{
+    cpu_set_t cores;
+    int n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+
+    return n > 1 ? (unsigned)n : 1;
+}
+
 /* -1: go on, else the exit status. */
 static int read_options(int argc, char **argv, struct options *o)
 {
@@ -92,11 +102,11 @@ static int read_options(int argc, char **argv, struct options *o)
                                            { "hands", required_argument, NULL, 'm' },
                                            { "version", no_argument, NULL, 'V' },
                                            { NULL, 0, NULL, 0 } };
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned cores = our_cores();
     int c;
 
     *o = (struct options){ .streams = STREAMS_DEFAULT, .level = LOG_NOTE };
-    o->threads = cores < 1 ? 1 : cores > POOL_THREADS_MAX ? POOL_THREADS_MAX : (unsigned)cores;
+    o->threads = cores < POOL_THREADS_MAX ? cores : POOL_THREADS_MAX;
     while ((c = getopt_long(argc, argv, "t:s:l:h", table, NULL)) != -1) {
         bool good = true;
 
