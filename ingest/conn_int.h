@@ -20,7 +20,7 @@ enum { INGEST_READ_BYTES = 64 << 10 };
 
 /* Publishers are not waited for one by one: a message is small, and there are many. All of a loop
  * are read this often; a chunk is several times as long. */
-#define INGEST_SWEEP_US (40 * MS_US)
+#define INGEST_SWEEP_US (50 * MS_US)
 
 struct ingest {
     int magic;
