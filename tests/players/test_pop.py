@@ -2,6 +2,7 @@
 other; in peace, and when something between them dies.
 """
 
+import json
 import pathlib
 import signal
 import sys
@@ -56,31 +57,39 @@ class Machine:
 
 
 class Tiers(Stage):
-    def __init__(self, launch, short_dir):  # noqa: F811
+    def __init__(self, launch, short_dir, homes=1):  # noqa: F811
         tier = make_tier(short_dir)
-        self.dc = Machine(
-            launch, "dc",
-            QUIET + f"tls: {{{tier}}}\nstate_dir: {short_dir}/state\nencode: {{workers: 1}}\n"
-            'origin: {listen: ["https://127.0.0.1:0"]}\napps: {live: {publish: none}}\n',
-            {"up": ("origin.listen", 0)},
-        )  # fmt: skip
+        self.dcs = [self.data_centre(launch, f"dc{i}", tier, short_dir) for i in range(homes)]
+        self.dc = self.dcs[0]
         self.down = Cable("127.0.0.1", self.dc.cables["up"].port)  # what the players' POP hears
         names = make_certificate(short_dir).replace("tls: {", f"tls: {{{tier}, ")
-        self.near = self.pop(launch, "near", names, self.dc.url("up", "https"))
-        self.far = self.pop(launch, "far", names, f"https://127.0.0.1:{self.down.port}")
-        self.machines = [self.dc, self.near, self.far]
+        others = [dc.url("up", "https") for dc in self.dcs[1:]]
+        self.near = self.pop(launch, "near", names, [self.dc.url("up", "https"), *others])
+        self.far = self.pop(launch, "far", names, [f"https://127.0.0.1:{self.down.port}", *others])
+        self.machines = [*self.dcs, self.near, self.far]
         super().__init__(
             short_dir, self.far.url("clear", "http"), self.far.url("tls", "https"),
             self.near.url("rtmps", "rtmps"), self.dc.freshet,
         )  # fmt: skip
 
     @staticmethod
-    def pop(launch, name, tls, dc):  # noqa: F811
+    def data_centre(launch, name, tier, short_dir):  # noqa: F811
+        return Machine(
+            launch, name,
+            QUIET + f"tls: {{{tier}}}\nstate_dir: {short_dir}/{name}-state\n"
+            "encode: {workers: 1}\n"
+            'origin: {listen: ["https://127.0.0.1:0"]}\napps: {live: {publish: none}}\n',
+            {"up": ("origin.listen", 0)},
+        )  # fmt: skip
+
+    @staticmethod
+    def pop(launch, name, tls, dcs):  # noqa: F811
+        up = json.dumps(dcs)
         return Machine(
             launch, name,
             QUIET + tls + "encode: {workers: 0}\n"
-            f'ingest: {{listen: ["rtmps://127.0.0.1:0"], relay: ["{dc}"]}}\n'
-            f'edge: {{listen: ["http://127.0.0.1:0", "https://127.0.0.1:0"], upstream: ["{dc}"]}}\n'
+            f'ingest: {{listen: ["rtmps://127.0.0.1:0"], relay: {up}}}\n'
+            f'edge: {{listen: ["http://127.0.0.1:0", "https://127.0.0.1:0"], upstream: {up}}}\n'
             "apps: {live: {publish: open}}\n",
             {"rtmps": ("ingest.listen", 0), "clear": ("edge.listen", 0), "tls": ("edge.listen", 1)},
         )  # fmt: skip
@@ -93,9 +102,9 @@ class Tiers(Stage):
 
 
 @pytest.fixture
-def stage(launch, short_dir, monkeypatch):  # noqa: F811
+def stage(launch, short_dir, monkeypatch, request):  # noqa: F811
     monkeypatch.setenv("TMPDIR", str(short_dir))  # the browser's
-    s = Tiers(launch, short_dir)
+    s = Tiers(launch, short_dir, getattr(request, "param", 1))
     yield s
     s.end()
 
@@ -197,6 +206,28 @@ def test_the_session_goes_on_when_the_data_centre_is_back(stage):
     assert sorted(list(after.periods.values())[-1]) == ["a0", "v0"]
     for player in peace(watch):
         assert player["periods"] == ["p0", list(after.periods)[1]]
+    assert source.proc.poll() is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", [2], indirect=True)
+def test_the_session_goes_on_at_another_data_centre(stage):
+    """The first one never comes back. The broadcaster's connection to his POP lives, and players find
+    their way into the Period that the other one has begun."""
+    source = stage.source()
+    watch = stage.watch(**AWAY)
+    watch.settle()
+    before = stage.mpd(lambda m: m.latest() >= 3)
+    (home,) = (dc for dc in stage.dcs if dc.freshet.ask("streams")["streams"])
+    watch.mark("dc")
+    home.kill()
+    watch.wait_all("recovered", 20, mark="dc")
+    watch.wait_all("caught_up", 20, mark="dc")
+    after = stage.mpd(lambda m: m.latest() > before.latest())
+    assert after.ast == before.ast
+    assert after.reps()[-1][2].url(1) == before.reps()[-1][2].url(1), "the same session"
+    for player in peace(watch):
+        assert player["periods"][0] == "p0" and len(player["periods"]) == 2
     assert source.proc.poll() is None
 
 
