@@ -1,6 +1,6 @@
 /* core/flv: a stream read in pieces gives the tags of the stream read whole; what was read can be
  * written and is the same bytes; media headers stay inside their body; a mark that parses can be
- * written and parses the same. The first byte chooses the pieces. */
+ * written and parses the same, a past too. The first byte chooses the pieces. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,21 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { LIMIT = 1 << 22, BODY_LIMIT = 1 << 16 };
+
+static void look_for_a_past(const struct flv_tag *tag)
+{
+    struct buf b;
+    const char *text;
+    size_t n;
+
+    if (flv_past_parse(tag, &text, &n) != ST_OK)
+        return;
+    buf_init(&b, 2 * FLV_PAST_MAX);
+    flv_put_past(&b, text, n);
+    CHECK(b.st == ST_OK && b.len == FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES &&
+          memcmp(b.data + FLV_TAG_HEAD_BYTES, tag->body, tag->n) == 0);
+    buf_fini(&b);
+}
 
 static void look_inside(const struct flv_tag *tag)
 {
@@ -42,6 +57,7 @@ static void look_inside(const struct flv_tag *tag)
               again.has_anchor == mark.has_anchor && again.anchor_us == mark.anchor_us);
         buf_fini(&b);
     }
+    look_for_a_past(&own);
     free(body);
 }
 

@@ -57,6 +57,7 @@ struct said {
     uint8_t first_byte;   /* of the first tag's body */
     int64_t mark_ms, mark_arrival_us, came_us;
     size_t unread; /* bytes that are not consumed */
+    char past[64];
     char path[64], claim[80], behind[24], session[24], epoch[24], ast[24], period[24], high[24];
 };
 
@@ -183,7 +184,14 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
 static void take_tag(struct said *s, const struct flv_tag *tag)
 {
     struct flv_mark m;
+    const char *past;
+    size_t n;
 
+    if (flv_past_parse(tag, &past, &n) == ST_OK) {
+        assert_true(!s->marked && s->headers == 0 && s->past[0] == '\0');
+        (void)snprintf(s->past, sizeof s->past, "%.*s", (int)n, past);
+        return;
+    }
     if (tag->type == FLV_SCRIPT) {
         assert_int_equal(flv_mark_parse(tag, &m), ST_OK);
         if (!s->marked) {
@@ -610,6 +618,38 @@ static void acks_may_come_in_pieces(void **state)
 
 static int other(const struct said *s) { return 1 - s->dc; }
 
+static void say_past(struct said *s, const char *text)
+{
+    record_put_text(&s->out, RECORD_PAST, 0, ++s->seq, "{}", 2, strlen(text));
+    buf_add(&s->out, text, strlen(text));
+    h2_resume(s->h2, s->id);
+}
+
+static void the_next_home_hears_what_the_last_one_told_players(void **state)
+{
+    struct world *w = *state;
+    struct pub p;
+
+    pub_open(w, &p, "live/show");
+    until(w, p.accepted == 1);
+    send_headers(&p);
+    struct said *s = w->said[0];
+    until(w, s->next == 3);
+    assert_string_equal(s->past, "");
+    say_past(s, "oldest of all");
+    say_past(s, "older");
+    say_past(s, "newer");
+    steps(w);
+    s->allowed = s->out.len + RECORD_FIXED + 8; /* and one that breaks off */
+    say_past(s, "newest of all, but it is cut");
+    steps(w);
+    hang_up(w, s->conn);
+    until(w, w->saids == 2 && last_said(w)->marked);
+    assert_string_equal(last_said(w)->past, "newer");
+    uplink_leave(&p.up, true);
+    steps(w);
+}
+
 static void who_is_full_or_refuses_is_passed_over(void **state)
 {
     struct world *w = *state;
@@ -964,6 +1004,7 @@ int main(void)
         TEST(acknowledged_tags_go_but_for_the_frames_that_a_new_home_would_need),
         TEST(a_link_that_is_cut_after_any_tag_loses_none),
         TEST(acks_may_come_in_pieces),
+        TEST(the_next_home_hears_what_the_last_one_told_players),
         TEST(who_is_full_or_refuses_is_passed_over),
         TEST(a_home_may_know_a_better_one),
         TEST(who_was_replaced_is_let_go),
