@@ -39,6 +39,7 @@ static void look_inside(const struct flv_tag *tag)
     if (tag->n > 0)
         memcpy(body, tag->body, tag->n);
     own.body = body;
+    look_for_a_past(&own);
     if (flv_video_parse(body, own.n, &m) == ST_OK)
         CHECK(m.data >= body && m.data + m.n == body + own.n);
     if (flv_audio_parse(body, own.n, &m) == ST_OK)
@@ -57,7 +58,6 @@ static void look_inside(const struct flv_tag *tag)
               again.has_anchor == mark.has_anchor && again.anchor_us == mark.anchor_us);
         buf_fini(&b);
     }
-    look_for_a_past(&own);
     free(body);
 }
 
