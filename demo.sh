@@ -25,8 +25,8 @@ die() { printf '%s: %s\n' "$0" "$*" >&2 && exit 1; }
 dir='' children=() # in the order in which they were started; the last one ends first
 declare -A name=() # of those that must go on, by pid
 
-# A child of ours goes with us, even when we are killed.
-child() { exec setpriv --pdeathsig TERM -- "$@"; }
+# A child of ours goes with us, even when we are killed, and not before: Ctrl-C reaches us alone.
+child() { exec setsid setpriv --pdeathsig TERM -- "$@"; }
 
 end() {
     kill "$1" 2>/dev/null || return 0

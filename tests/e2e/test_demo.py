@@ -22,6 +22,7 @@ class Demo:
         env = {**os.environ, "FRESHET_BIN": FRESHET, "TMPDIR": str(directory)}
         self.dir = directory
         self.text = ""
+        self.sessions = set()
         self.proc = subprocess.Popen(
             [ROOT / "demo.sh", *args], env=env, stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
@@ -40,11 +41,14 @@ class Demo:
         return self.proc.returncode
 
     def pids(self):
-        """Processes of its session: {pid: command line}."""
-        found = {}
+        """It and all that came of it, whatever their session: {pid: command line}."""
+        found, mark = {}, b"TMPDIR=" + os.fsencode(self.dir)
         for p in pathlib.Path("/proc").glob("[0-9]*"):
             try:
-                if os.getsid(int(p.name)) == self.proc.pid:
+                session = os.getsid(int(p.name))
+                if mark in (p / "environ").read_bytes().split(b"\0"):
+                    self.sessions.add(session)
+                if session in self.sessions:  # a worker has no environment
                     found[int(p.name)] = (p / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 pass  # it is gone
@@ -99,6 +103,9 @@ def test_it_runs_until_ctrl_c_and_leaves_nothing(demo):
             assert get(page + "/watch/live/demo")[0] == 200
         for status in statuses:
             assert get(status)[0] == 200
+        freshets = [pid for pid, line in d.pids().items() if " run -c " in line]
+        assert len(freshets) == 3
+        assert d.proc.pid not in map(os.getpgid, freshets), "Ctrl-C is the script's"
         os.killpg(d.proc.pid, signal.SIGINT)  # as a terminal does
         assert d.end() == 0, d.text
     assert d.left() == []
