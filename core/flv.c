@@ -10,7 +10,7 @@ enum { IN_HEADER, IN_HEAD, IN_BODY, IN_TAIL }; /* state */
 /* AMF0, as much as a mark needs. */
 enum { AMF_NUMBER = 0, AMF_BOOL = 1, AMF_STRING = 2, AMF_OBJECT = 3, AMF_ECMA = 8, AMF_END = 9 };
 
-static const char mark_name[] = "_freshet";
+static const char mark_name[] = "_freshet", past_name[] = "_freshet_past";
 
 void flv_reader_init(struct flv_reader *r, size_t limit)
 {
@@ -452,4 +452,40 @@ enum st flv_mark_parse(const struct flv_tag *tag, struct flv_mark *mark)
     if (r.bad || rd_left(&r) > 0 || (seen & SAW_ALL) != SAW_ALL)
         return ST_EPROTO;
     return tag->ts_ms == (uint32_t)(uint64_t)mark->base_ms ? ST_OK : ST_EPROTO;
+}
+
+/* --- the past ---------------------------------------------------------------------------- */
+
+void flv_put_past(struct buf *b, const void *text, size_t n)
+{
+    struct buf body;
+
+    CHECK(n <= FLV_PAST_MAX);
+    buf_init(&body, FLV_PAST_MAX + 64);
+    buf_be(&body, AMF_STRING, 1);
+    buf_be(&body, strlen(past_name), 2);
+    buf_puts(&body, past_name);
+    buf_be(&body, AMF_STRING, 1);
+    buf_be(&body, n, 2);
+    buf_add(&body, text, n);
+    if (body.st == ST_OK)
+        flv_put_tag(b, &(struct flv_tag){ .type = FLV_SCRIPT, .body = body.data, .n = body.len });
+    else if (b->st == ST_OK)
+        b->st = body.st;
+    buf_fini(&body);
+}
+
+enum st flv_past_parse(const struct flv_tag *tag, const char **text, size_t *n)
+{
+    struct rd r = rd_init(tag->body, tag->n);
+    bool string = rd_u8(&r) == AMF_STRING;
+    struct mark_key name = { .n = rd_u16be(&r) };
+
+    name.p = rd_bytes(&r, name.n);
+    if (tag->type != FLV_SCRIPT || !string || r.bad || !key_is(&name, past_name))
+        return ST_ENOENT;
+    string = rd_u8(&r) == AMF_STRING;
+    *n = rd_u16be(&r);
+    *text = (const char *)rd_bytes(&r, *n);
+    return string && !r.bad && rd_left(&r) == 0 && *n <= FLV_PAST_MAX ? ST_OK : ST_EPROTO;
 }

@@ -34,7 +34,8 @@ enum {
     FLV_HEADER_BYTES = 9 + 4, /* with the size of no tag before the first */
     FLV_TAG_HEAD_BYTES = 11,
     FLV_TAG_TAIL_BYTES = 4,
-    FLV_MARK_MAX = 256, /* a whole mark tag */
+    FLV_MARK_MAX = 256,      /* a whole mark tag */
+    FLV_PAST_MAX = 32 << 10, /* the text of a past */
 };
 
 enum flv_type { FLV_AUDIO = 8, FLV_VIDEO = 9, FLV_SCRIPT = 18 };
@@ -113,5 +114,11 @@ struct flv_mark {
 
 void flv_put_mark(struct buf *b, const struct flv_mark *mark); /* a whole tag */
 MUST_USE enum st flv_mark_parse(const struct flv_tag *tag, struct flv_mark *mark);
+
+/* The script tag `_freshet_past`: one text, what another home has told of the Periods before. */
+void flv_put_past(struct buf *b, const void *text,
+                  size_t n); /* a whole tag; at most FLV_PAST_MAX */
+/* ENOENT (another tag), EPROTO. The text stays in the tag. */
+MUST_USE enum st flv_past_parse(const struct flv_tag *tag, const char **text, size_t *n);
 
 #endif

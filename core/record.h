@@ -46,7 +46,8 @@
     X(EXPIRE, 36, "expire")       \
     X(END, 37, "end")             \
     X(HEARTBEAT, 38, "heartbeat") \
-    X(ACK, 64, "ack")
+    X(ACK, 64, "ack")             \
+    X(PAST, 65, "past")
 
 enum record_type {
 #define X(n, v, d) RECORD_##n = (v),

@@ -24,12 +24,14 @@ void spool_body_fini(struct spool_body *b)
 }
 
 /* The configuration first: the mark says what number the next tag has. */
-static enum st make_hello(struct spool_body *b, const struct flv_mark *mark)
+static enum st make_hello(struct spool_body *b, const struct flv_mark *mark, const struct buf *own)
 {
     struct buf h;
 
     buf_init(&h, HELLO_MAX);
     flv_put_header(&h);
+    if (own != NULL)
+        buf_add(&h, own->data, own->len);
     for (int i = 0; i < SPOOL_HEADERS; i++) {
         const struct spool_tag *t = b->spool->header[i];
 
@@ -93,7 +95,7 @@ static int body_take(struct h2_body *h2, size_t n, struct h2_slice *v, int max)
 }
 
 enum st spool_body_begin(struct spool_body *b, struct spool *s, uint64_t from,
-                         const struct flv_mark *mark)
+                         const struct flv_mark *mark, const struct buf *own)
 {
     struct flv_mark m = *mark;
 
@@ -103,7 +105,7 @@ enum st spool_body_begin(struct spool_body *b, struct spool *s, uint64_t from,
                               .cursor = from };
     m.tag = from;
     m.discontinuity = false;
-    return make_hello(b, &m);
+    return make_hello(b, &m, own);
 }
 
 bool spool_body_sent(const struct spool_body *b)

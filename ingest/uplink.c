@@ -99,6 +99,8 @@ static void free_uplink(struct grave *g)
     struct uplink *u = CONTAINER_OF(g, struct uplink, grave);
 
     spool_body_fini(&u->body);
+    buf_fini(&u->past);
+    buf_fini(&u->coming);
     links_unref(&u->links);
     OBJ_FINI(u, UPLINK_MAGIC);
     free(u);
@@ -321,12 +323,30 @@ static void on_ack(struct uplink *u, const json_t *j)
     count_spool(u);
 }
 
+/* The next home is given the newest that has come whole. */
+static void on_past(struct uplink *u, const struct record_event *ev)
+{
+    struct buf whole;
+
+    if (ev->what == RECORD_GOT_HEAD) {
+        buf_reset(&u->coming);
+    } else if (ev->what == RECORD_GOT_BYTES) {
+        buf_add(&u->coming, ev->bytes, ev->n);
+    } else if (u->coming.st == ST_OK) {
+        whole = u->coming;
+        u->coming = u->past;
+        u->past = whole;
+    }
+}
+
 static void on_record(struct exchange *x, const struct record_event *ev)
 {
     struct uplink *u = CONTAINER_OF(x, struct uplink, x);
     const char *why;
 
     u->heard_us = now_us(u);
+    if (ev->head.type == RECORD_PAST)
+        on_past(u, ev);
     if (ev->what != RECORD_GOT_HEAD)
         return;
     if (ev->head.type == RECORD_ACK)
@@ -431,6 +451,19 @@ static void put_claim(const struct uplink *u, char text[CLAIM_TEXT])
         (void)snprintf(text + n, (size_t)(CLAIM_TEXT - n), ".expired");
 }
 
+static enum st begin_body(struct uplink *u, uint64_t from, const struct flv_mark *mark)
+{
+    struct buf own;
+    enum st st;
+
+    buf_init(&own, 2 * FLV_PAST_MAX);
+    if (u->has_ticket && u->past.len > 0)
+        flv_put_past(&own, u->past.data, u->past.len);
+    st = own.st == ST_OK ? spool_body_begin(&u->body, &u->spool, from, mark, &own) : own.st;
+    buf_fini(&own);
+    return st;
+}
+
 static void attempt(struct uplink *u)
 {
     struct h2_nv nv[TICKET_FIELDS + 2];
@@ -443,7 +476,7 @@ static void attempt(struct uplink *u)
     const struct spool_tag *first = spool_find(&u->spool, from);
     struct flv_mark mark = first_mark(u, first);
     int64_t behind_us = first != NULL ? clock_wall_us() - mark.arrival_us : 0;
-    enum st st = spool_body_begin(&u->body, &u->spool, from, &mark);
+    enum st st = begin_body(u, from, &mark);
 
     u->body.last = u->ended;
     u->said[0] = u->elsewhere[0] = '\0';
@@ -494,6 +527,8 @@ enum st uplink_open(struct loop *l, const char *name, const struct uplink_key *k
     u->ctx = ctx;
     u->key = *key;
     spool_init(&u->spool, &lim);
+    buf_init(&u->past, FLV_PAST_MAX);
+    buf_init(&u->coming, FLV_PAST_MAX);
     while (u->claim == 0)
         if (getrandom(&u->claim, sizeof u->claim, 0) != (ssize_t)sizeof u->claim)
             u->claim = (uint64_t)clock_wall_us() ^ (uint64_t)(uintptr_t)u;

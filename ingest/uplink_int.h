@@ -6,6 +6,7 @@
 #ifndef INGEST_UPLINK_INT_H
 #define INGEST_UPLINK_INT_H
 
+#include "core/buf.h"
 #include "core/exchange.h"
 #include "core/loop.h"
 #include "core/spool_body.h"
@@ -71,8 +72,8 @@ struct uplink {
     uint64_t gop[UPLINK_GOPS]; /* numbers of the last key frames: a ring */
     unsigned gops;
 
-    struct record_head head;
-    char said[UPLINK_WORD_MAX];     /* the home's last word, or "" */
+    struct buf past, coming;    /* what the home has told players; the same, while it comes in */
+    char said[UPLINK_WORD_MAX]; /* the home's last word, or "" */
     char elsewhere[RECALL_URL_MAX]; /* freshet-home, or "" */
     struct timer timer;
     uint64_t heard_us;    /* when the home last said something */

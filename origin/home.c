@@ -13,7 +13,7 @@ enum { DOOR_MAGIC = 0x50090a11, BURST_BYTES = 64 << 10, FLIGHT_MAX = 8 << 20 };
 
 /* --- doors --- */
 
-enum parcel_kind { PARCEL_ARRIVE, PARCEL_TAGS, PARCEL_LEAVE, PARCEL_END };
+enum parcel_kind { PARCEL_ARRIVE, PARCEL_PAST, PARCEL_TAGS, PARCEL_LEAVE, PARCEL_END };
 
 /* From a door to its home. Tags are an FLV stream without a header; before each stands what FLV
  * has no room for. */
@@ -61,9 +61,15 @@ struct door {
     /* each only rises, so any mix of old and new is true */
     _Atomic uint64_t ack_tag, ack_high;
     _Atomic int64_t ack_k;
+    _Atomic(struct past *) past; /* whoever takes it out owns it */
 };
 
-enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2, TOLD_ROOM = 4 };
+enum { TOLD_ACCEPTED = 1, TOLD_ACK = 2, TOLD_ROOM = 4, TOLD_PAST = 8 };
+
+struct past {
+    size_t n;
+    char text[];
+};
 
 const char *door_why_text(enum door_why why)
 {
@@ -90,11 +96,21 @@ static void door_unref(struct door **dp)
     if (d == NULL || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) > 1)
         return;
     OBJ_FINI(d, DOOR_MAGIC);
+    free(atomic_load_explicit(&d->past, memory_order_relaxed));
     buf_fini(&d->burst);
     free(d);
 }
 
 /* --- home to door --- */
+
+static void tell_past(struct door *d)
+{
+    struct past *p = atomic_exchange_explicit(&d->past, NULL, memory_order_acq_rel);
+
+    if (d->ops != NULL && p != NULL)
+        d->ops->past(d->ctx, p->text, p->n);
+    free(p);
+}
 
 static void told(struct loop *l, struct mail *m)
 {
@@ -112,6 +128,8 @@ static void told(struct loop *l, struct mail *m)
         d->ops->acked(d->ctx, atomic_load_explicit(&d->ack_tag, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_k, memory_order_relaxed),
                       atomic_load_explicit(&d->ack_high, memory_order_relaxed));
+    if ((what & TOLD_PAST) != 0)
+        tell_past(d);
     if (d->ops != NULL && d->ops->room != NULL && (what & TOLD_ROOM) != 0)
         d->ops->room(d->ctx);
     if (d->ops != NULL && why != 0)
@@ -153,6 +171,18 @@ void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
     atomic_store_explicit(&d->ack_k, k, memory_order_relaxed);
     atomic_store_explicit(&d->ack_high, high, memory_order_relaxed);
     tell(d, TOLD_ACK);
+}
+
+void door_past(struct door *d, const char *text, size_t n)
+{
+    struct past *p = d->wants_acks ? malloc(sizeof *p + n) : NULL;
+
+    if (p == NULL)
+        return;
+    p->n = n;
+    memcpy(p->text, text, n);
+    free(atomic_exchange_explicit(&d->past, p, memory_order_acq_rel)); /* nobody has fetched it */
+    tell(d, TOLD_PAST);
 }
 
 void door_close_by_home(struct door *d, enum door_why why)
@@ -277,6 +307,10 @@ static void deliver(struct loop *l, struct mail *m)
         case PARCEL_ARRIVE:
             arrive(hl, d);
             break;
+        case PARCEL_PAST:
+            if (d->session != NULL)
+                session_past_bring(d->session, (const char *)p->data, p->n);
+            break;
         case PARCEL_TAGS:
             tags(d, p);
             break;
@@ -346,6 +380,17 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     }
     *out = d;
     return ST_OK;
+}
+
+void door_bring_past(struct door *d, const char *text, size_t n)
+{
+    struct buf b;
+
+    buf_init(&b, n);
+    buf_add(&b, text, n);
+    if (n > 0 && b.st == ST_OK && post_parcel(d, PARCEL_PAST, &b))
+        return;
+    buf_fini(&b); /* he goes on without it: players may have to begin again */
 }
 
 void door_flush(struct door *d)

@@ -84,6 +84,9 @@ struct door_ops {
     /* Tags of this door below `tag`, which count from 0 or as the POP has it, are in segments: no
      * home needs them any more. With them what the next ticket would say. NULL: no interest. */
     void (*acked)(void *ctx, uint64_t tag, int64_t k, uint64_t high);
+    /* What players have been told, for the next home (manifests/model_text.h). Borrowed; called for
+     * those who want acked(). */
+    void (*past)(void *ctx, const char *text, size_t n);
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
     void (*room)(void *ctx); /* what door_wait() waited for; NULL: it is not called */
 };
@@ -112,6 +115,8 @@ MUST_USE enum st door_open(struct home *h, struct loop *l, const char *name,
  * force, for a home that has none. */
 bool door_tag_numbered(struct door *d, uint64_t number, const struct flv_tag *tag,
                        bool discontinuity, int64_t arrival_us);
+/* Likewise, before any tag: what its last home said by past(). */
+void door_bring_past(struct door *d, const char *text, size_t n);
 /* After door_may_read() was false. True: it is not any more; else ops->room() comes. */
 bool door_wait(struct door *d);
 /* After accepted() only. One audio or video tag, times normalised (session milliseconds of this

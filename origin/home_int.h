@@ -111,6 +111,7 @@ struct session {
     /* what its Periods were, for a successor (session_past.c) */
     struct disk_job past_job;
     bool past_busy;
+    bool by_ticket;  /* it goes on with what another home began */
     bool past_asked; /* our own predecessor's is on its way */
     bool past_new;   /* there is more to be written */
     bool past_there; /* there may be a file */
@@ -176,6 +177,7 @@ void session_cut(struct session *s);             /* closes what is open where it
 void session_render_now(struct session *s);
 /* Model, stream and channel are there, or not all of them. */
 MUST_USE enum st session_ensure_stream(struct session *s);
+MUST_USE enum st session_new_model(const struct session *s, struct model **out);
 
 /* session_disk.c: the state record. Where it is, with another ending than ".json": */
 enum { SESSION_PATH_BYTES = 1024 + 2 * STREAM_NAME_MAX };
@@ -192,7 +194,9 @@ void session_record_touch(struct session *s);  /* somebody publishes; called oft
 void session_record_remove(struct session *s); /* the broadcast is over */
 
 /* session_past.c: the Periods, next to the state record */
-void session_past_ask(struct session *s);  /* a process that is gone had this very session */
+void session_past_ask(struct session *s); /* a process that is gone had this very session */
+/* Whoever brings the tags has this of the home before. */
+void session_past_bring(struct session *s, const char *text, size_t n);
 void session_past_soon(struct session *s); /* something has been closed */
 void session_past_remove(struct session *s);
 
@@ -235,6 +239,7 @@ struct session *claim_session(struct home_loop *hl, const char *name, const stru
 struct session *home_find(const struct home_loop *hl, const char *name);
 void door_ack(struct door *d, uint64_t needed, int64_t k,
               uint64_t high); /* needed: session's tag */
+void door_past(struct door *d, const char *text, size_t n);
 void door_close_by_home(struct door *d, enum door_why why);
 
 #endif

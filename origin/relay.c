@@ -56,7 +56,8 @@ struct relay {
     uint64_t seq;
     uint64_t ack_tag, ack_high;
     int64_t ack_k;
-    bool ack_due, over; /* over: the last record is said */
+    bool ack_due, past_due, over; /* over: the last record is said */
+    struct buf past;
     enum door_why why;
     bool has_why;
 };
@@ -100,7 +101,7 @@ static enum st next_words(struct relay *r)
     struct buf b;
     int n;
 
-    buf_init(&b, 2 * WORD_MAX);
+    buf_init(&b, 2 * WORD_MAX + FLV_PAST_MAX);
     if (r->ack_due) {
         n = snprintf(text, sizeof text, "{\"tag\":%llu,\"k\":%lld,\"high\":%llu}",
                      (unsigned long long)r->ack_tag, (long long)r->ack_k,
@@ -108,6 +109,11 @@ static enum st next_words(struct relay *r)
         record_put_text(&b, RECORD_ACK, 0, ++r->seq, text, (size_t)n, 0);
         r->ack_due = false;
     }
+    if (r->past_due && r->past.st == ST_OK) {
+        record_put_text(&b, RECORD_PAST, 0, ++r->seq, "{}", 2, r->past.len);
+        buf_add(&b, r->past.data, r->past.len);
+    }
+    r->past_due = false;
     if (r->has_why) {
         n = snprintf(text, sizeof text, "{\"why\":\"%s\"}", why_word(r->why));
         record_put_text(&b, RECORD_END, 0, ++r->seq, text, (size_t)n, 0);
@@ -132,7 +138,7 @@ static enum st body_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
     if (r->out == NULL || r->out_sent == r->out->n)
         st = next_words(r);
     *n = r->out != NULL ? r->out->n - r->out_sent : 0;
-    *last = r->over && !r->ack_due && !r->has_why && *n <= max;
+    *last = r->over && !r->ack_due && !r->past_due && !r->has_why && *n <= max;
     *n = *n < max ? *n : max;
     if (st != ST_OK)
         return st;
@@ -214,6 +220,17 @@ static void on_acked(void *ctx, uint64_t tag, int64_t k, uint64_t high)
     say_ack(r);
 }
 
+static void on_past(void *ctx, const char *text, size_t n)
+{
+    struct relay *r = ctx;
+
+    buf_reset(&r->past);
+    buf_add(&r->past, text, n); /* too much of it is not told */
+    r->past_due = true;
+    if (r->responded)
+        raw_resume(r->x);
+}
+
 static int status_of(enum door_why why)
 {
     switch (why) {
@@ -260,9 +277,11 @@ static void on_room(void *ctx)
     raw_consume(r->x, n);
 }
 
-static const struct door_ops door_ops = {
-    .accepted = on_accepted, .acked = on_acked, .closed = on_closed, .room = on_room
-};
+static const struct door_ops door_ops = { .accepted = on_accepted,
+                                          .acked = on_acked,
+                                          .past = on_past,
+                                          .closed = on_closed,
+                                          .room = on_room };
 
 /* --- the POP's side --- */
 
@@ -287,12 +306,26 @@ static int64_t arrival_us(const struct relay *r, uint32_t ts_ms)
     return would_us < r->began_us && would_us < now_us ? would_us : now_us;
 }
 
+static enum st take_past(struct relay *r, const struct flv_tag *tag)
+{
+    const char *text;
+    size_t n;
+    enum st st = r->marked ? ST_EPROTO : flv_past_parse(tag, &text, &n);
+
+    if (st == ST_OK)
+        door_bring_past(r->door, text, n);
+    return st == ST_OK ? ST_OK : ST_EPROTO;
+}
+
 static enum st take_tag(struct relay *r, const struct flv_tag *tag)
 {
     struct flv_mark mark;
+    enum st st;
 
     if (tag->type == FLV_SCRIPT) {
-        if (flv_mark_parse(tag, &mark) != ST_OK || mark.tag == 0 || mark.tag < r->next_number)
+        if ((st = flv_mark_parse(tag, &mark)) == ST_ENOENT)
+            return take_past(r, tag);
+        if (st != ST_OK || mark.tag == 0 || mark.tag < r->next_number)
             return ST_EPROTO;
         on_mark(r, &mark);
         return ST_OK;
@@ -398,6 +431,7 @@ static void on_gone(void *ctx)
     metric_sub(&r->loop->metrics->relay_exchanges, 1);
     flv_reader_fini(&r->in);
     buf_fini(&r->early);
+    buf_fini(&r->past);
     drop_words(r);
     OBJ_FINI(r, RELAY_MAGIC);
     free(r);
@@ -536,6 +570,7 @@ void relay_serve(struct loop *l, struct raw *x, const struct http_head *head,
     r->began_us = clock_wall_us();
     r->shift_us = -claim.behind_us;
     buf_init(&r->early, EARLY_MAX);
+    buf_init(&r->past, FLV_PAST_MAX);
     flv_reader_init(&r->in, l->conf->ingest.limits.media_bytes);
     metric_add(&l->metrics->relay_exchanges, 1);
     raw_take(x, &raw_ops, r);

@@ -189,7 +189,7 @@ static enum st begin_body(struct session *s, uint64_t from)
 
     if (first != NULL)
         mark.base_ms = flv_unwrap(s->now_ms, first->ts_ms);
-    st = spool_body_begin(&s->up, &s->spool, from, &mark);
+    st = spool_body_begin(&s->up, &s->spool, from, &mark, NULL);
     s->up.last = s->phase == SESSION_ENDED;
     return st;
 }

@@ -134,23 +134,29 @@ static void render_soon(struct session *s)
 
 /* --- verbs --- */
 
-enum st session_ensure_stream(struct session *s)
+enum st session_new_model(const struct session *s, struct model **out)
 {
     struct model_conf conf = { .session = s->id,
                                .ast_s = s->ast_s,
                                .segment_us = s->segment_us,
                                .chunk_us = s->chunk_us,
                                .window_us = s->window_us };
+
+    return model_new(&conf, out);
+}
+
+enum st session_ensure_stream(struct session *s)
+{
     enum st st = ST_OK;
 
     if (s->channel == NULL) {
-        st = hub_open(s->hl->home->hub, s->name, s->id, (uint64_t)conf.segment_us, &s->channel);
+        st = hub_open(s->hl->home->hub, s->name, s->id, (uint64_t)s->segment_us, &s->channel);
         session_tell(s, s->door != NULL);
     }
     if (st == ST_OK && s->model == NULL)
-        st = model_new(&conf, &s->model);
+        st = session_new_model(s, &s->model);
     if (st == ST_OK && s->stream == NULL)
-        st = stream_begin(loop_of(s), s->name, s->id, (uint64_t)conf.segment_us, STREAM_HERE,
+        st = stream_begin(loop_of(s), s->name, s->id, (uint64_t)s->segment_us, STREAM_HERE,
                           &s->stream);
     return st;
 }

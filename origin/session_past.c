@@ -1,7 +1,7 @@
-/* The past: what players were told of the session's Periods, in a file beside the state record.
- * A home that begins from its own record lists them again, ended: whoever was in the middle of one
- * finds his way into the new Period, as he does when a publisher comes back. The bytes are gone
- * here; edges have what was watched.
+/* The past: what players were told of the session's Periods, in a file beside the state record, and
+ * at the POP that brings the tags. A home that begins from its own record, or from a ticket, lists
+ * them again, ended: whoever was in the middle of one finds his way into the new Period, as he does
+ * when a publisher comes back. The bytes are gone here; edges have what was watched.
  *
  * It is written a moment after something has been closed, when the other renditions have closed
  * theirs too, and lazily: what a crash undoes of it is a segment that players are told of no more. */
@@ -47,6 +47,8 @@ static void write_now(struct session *s)
     s->past_there = true;
     buf_init(&text, DISK_READ_MAX);
     model_write(s->model, &text);
+    if (text.st == ST_OK && s->door != NULL)
+        door_past(s->door, buf_text(&text), text.len);
     prepare(s);
     path_of(s, path);
     s->past_busy = text.st == ST_OK && disk_write(s->hl->home->cfg.disk, &s->past_job, path,
@@ -94,19 +96,50 @@ void session_past_ask(struct session *s)
     s->past_busy = s->past_asked = disk_read(s->hl->home->cfg.disk, &s->past_job, path) == ST_OK;
 }
 
-static void take(struct session *s, const struct disk_job *job)
+/* The highest number that it knows of; they rise over the whole session. */
+static uint64_t newest(const struct model *m)
 {
-    enum st st = job->st == ST_OK ? session_ensure_stream(s) : job->st;
+    uint64_t n = 0;
+
+    for (unsigned i = 0; m != NULL && i < MODEL_TRACKS_MAX; i++)
+        if (m->track[i].used && m->track[i].last > n)
+            n = m->track[i].last;
+    return n;
+}
+
+/* Two may come, the disk's and the publisher's: the longer one counts. */
+static enum st take(struct session *s, const char *text, size_t n)
+{
+    struct model *m = NULL, *old;
+    enum st st = session_new_model(s, &m);
 
     if (st == ST_OK)
-        st = model_read(s->model, job->bytes, job->n);
+        st = model_read(m, text, n);
+    if (st == ST_OK && newest(m) > newest(s->model)) {
+        old = s->model;
+        s->model = m;
+        m = old;
+    }
+    model_free(&m);
+    return st == ST_OK ? session_ensure_stream(s) : st;
+}
+
+static void take_or_say(struct session *s, enum st st, const char *text, size_t n)
+{
+    if (st == ST_OK)
+        st = take(s, text, n);
     if (st == ST_OK)
         return;
-    model_free(&s->model); /* half of it is worse than none; a new one is made when it is needed */
     log_warn(loop_of(s)->log,
              LOG_CTX_TEXT(LOG_CTX_TEXT(NULL, "stream", s->name), "why", st_name(st)), "home",
              "what was on the air before is not known: %s",
              "players who were watching may have to begin again");
+}
+
+void session_past_bring(struct session *s, const char *text, size_t n)
+{
+    if (s->by_ticket && s->period_reps == 0 && s->phase != SESSION_ENDED)
+        take_or_say(s, ST_OK, text, n);
 }
 
 static void on_disk(struct loop *l, struct mail *m)
@@ -115,7 +148,7 @@ static void on_disk(struct loop *l, struct mail *m)
 
     s->past_busy = false;
     if (!s->gone && s->past_asked)
-        take(s, &s->past_job);
+        take_or_say(s, s->past_job.st, s->past_job.bytes, s->past_job.n);
     free(s->past_job.bytes);
     s->past_job.bytes = NULL;
     s->past_asked = false;
