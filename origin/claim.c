@@ -141,7 +141,6 @@ struct session *claim_session(struct home_loop *hl, const char *name, const stru
     if (s == NULL) {
         if ((s = session_new(hl, name, t)) == NULL)
             return NULL;
-        s->by_ticket = t != NULL && t == c->ticket;
         if (known != NULL && strcmp(known->ticket.session, s->id) == 0)
             session_past_ask(s);
     }

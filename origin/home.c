@@ -46,7 +46,7 @@ struct door {
 
     struct session *session; /* home loop; NULL: not or no longer */
     uint64_t base, tags;     /* home loop: the session's number of our tag 0; how many have come */
-    bool wants_acks;
+    bool wants_acks, wants_past;
     bool left; /* home loop: the publisher has */
     struct door_claim claim;
     struct ticket ticket; /* brought along; the session's, once we are told that it is accepted */
@@ -175,7 +175,7 @@ void door_ack(struct door *d, uint64_t needed, int64_t k, uint64_t high)
 
 void door_past(struct door *d, const char *text, size_t n)
 {
-    struct past *p = d->wants_acks ? malloc(sizeof *p + n) : NULL;
+    struct past *p = d->wants_past ? malloc(sizeof *p + n) : NULL;
 
     if (p == NULL)
         return;
@@ -366,6 +366,7 @@ enum st door_open(struct home *h, struct loop *l, const char *name, const struct
     d->ops = ops;
     d->ctx = ctx;
     d->wants_acks = ops->acked != NULL;
+    d->wants_past = ops->past != NULL;
     if (claim != NULL)
         d->claim = *claim;
     if (d->claim.ticket != NULL) {

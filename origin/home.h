@@ -84,8 +84,8 @@ struct door_ops {
     /* Tags of this door below `tag`, which count from 0 or as the POP has it, are in segments: no
      * home needs them any more. With them what the next ticket would say. NULL: no interest. */
     void (*acked)(void *ctx, uint64_t tag, int64_t k, uint64_t high);
-    /* What players have been told, for the next home (manifests/model_text.h). Borrowed; called for
-     * those who want acked(). */
+    /* What players have been told, for the next home (manifests/model_text.h). Borrowed. NULL: no
+     * interest. */
     void (*past)(void *ctx, const char *text, size_t n);
     void (*closed)(void *ctx, enum door_why why); /* the publisher is to go; then door_leave() */
     void (*room)(void *ctx); /* what door_wait() waited for; NULL: it is not called */

@@ -111,7 +111,6 @@ struct session {
     /* what its Periods were, for a successor (session_past.c) */
     struct disk_job past_job;
     bool past_busy;
-    bool by_ticket;  /* it goes on with what another home began */
     bool past_asked; /* our own predecessor's is on its way */
     bool past_new;   /* there is more to be written */
     bool past_there; /* there may be a file */

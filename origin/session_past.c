@@ -138,7 +138,7 @@ static void take_or_say(struct session *s, enum st st, const char *text, size_t 
 
 void session_past_bring(struct session *s, const char *text, size_t n)
 {
-    if (s->by_ticket && s->period_reps == 0 && s->phase != SESSION_ENDED)
+    if (s->period_reps == 0 && s->phase != SESSION_ENDED)
         take_or_say(s, ST_OK, text, n);
 }
 

@@ -1,6 +1,6 @@
 /* core/flv: a stream read in pieces gives the tags of the stream read whole; what was read can be
  * written and is the same bytes; media headers stay inside their body; a mark that parses can be
- * written and parses the same. The first byte chooses the pieces. */
+ * written and parses the same, a past too. The first byte chooses the pieces. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { LIMIT = 1 << 22, BODY_LIMIT = 1 << 16 };
 
+static void look_for_a_past(const struct flv_tag *tag)
+{
+    struct buf b;
+    const char *text;
+    size_t n;
+
+    if (flv_past_parse(tag, &text, &n) != ST_OK)
+        return;
+    buf_init(&b, 2 * FLV_PAST_MAX);
+    flv_put_past(&b, text, n);
+    CHECK(b.st == ST_OK && b.len == FLV_TAG_HEAD_BYTES + tag->n + FLV_TAG_TAIL_BYTES &&
+          memcmp(b.data + FLV_TAG_HEAD_BYTES, tag->body, tag->n) == 0);
+    buf_fini(&b);
+}
+
 static void look_inside(const struct flv_tag *tag)
 {
     uint8_t *body = malloc(tag->n > 0 ? tag->n : 1); /* exact size: ASan sees over-reads */
@@ -24,6 +39,7 @@ static void look_inside(const struct flv_tag *tag)
     if (tag->n > 0)
         memcpy(body, tag->body, tag->n);
     own.body = body;
+    look_for_a_past(&own);
     if (flv_video_parse(body, own.n, &m) == ST_OK)
         CHECK(m.data >= body && m.data + m.n == body + own.n);
     if (flv_audio_parse(body, own.n, &m) == ST_OK)

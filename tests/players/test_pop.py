@@ -151,6 +151,16 @@ def kill_the_broadcasters_pop(stage, watch, source):
     watch.wait_all("caught_up", 20, mark="near")
 
 
+def restart_the_data_centre(stage, watch):
+    """The broadcaster never knows, and players go on by themselves: in a new Period, behind the one
+    that they were in."""
+    watch.mark("dc")
+    stage.dc.kill()
+    stage.dc.start()
+    watch.wait_all("recovered", 20, mark="dc")
+    watch.wait_all("caught_up", 20, mark="dc")
+
+
 # A POP that is gone answers nothing; players say so, and try again.
 GONE = {**AWAY, "max_http_errors": 20, "max_errors": 10}
 
@@ -162,9 +172,10 @@ def test_players_live_through_one_death_after_the_other(stage):
     kill_the_worker(stage, watch)
     cut_the_subscription(stage, watch)
     kill_the_players_pop(stage, watch)
+    restart_the_data_centre(stage, watch)
     kill_the_broadcasters_pop(stage, watch, source)
     for player in peace(watch):
-        assert (player["periods"], player["jumps"]) == (["p0", "p1"], 1)
+        assert player["periods"][0] == "p0" and len(player["periods"]) == 3
 
 
 @pytest.mark.long
@@ -189,17 +200,11 @@ def test_nobody_sees_that_a_subscription_was_cut(stage):
 
 @pytest.mark.long
 def test_the_session_goes_on_when_the_data_centre_is_back(stage):
-    """The broadcaster never knew, and players go on by themselves: in a new Period, behind the one that
-    they were in."""
     source = stage.source()
     watch = stage.watch(**AWAY)
     watch.settle()
     before = stage.mpd(lambda m: m.latest() >= 3)
-    watch.mark("dc")
-    stage.dc.kill()
-    stage.dc.start()
-    watch.wait_all("recovered", 20, mark="dc")
-    watch.wait_all("caught_up", 20, mark="dc")
+    restart_the_data_centre(stage, watch)
     after = stage.mpd(lambda m: len(m.periods) == 2)
     assert after.ast == before.ast
     assert after.reps()[-1][2].url(1) == before.reps()[-1][2].url(1), "the same session"
@@ -209,7 +214,6 @@ def test_the_session_goes_on_when_the_data_centre_is_back(stage):
     assert source.proc.poll() is None
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("stage", [2], indirect=True)
 def test_the_session_goes_on_at_another_data_centre(stage):
     """The first one never comes back. The broadcaster's connection to his POP lives, and players find

@@ -470,6 +470,79 @@ static void a_mark_must_stand_at_its_own_time(void **state)
     assert_int_equal(flv_mark_parse(&tag, &m), ST_ENOENT);
 }
 
+static void a_past_comes_back_as_it_was_written(void **state)
+{
+    static const size_t sizes[] = { 0, 1, 777, FLV_PAST_MAX };
+    static char text[FLV_PAST_MAX];
+
+    (void)state;
+    memset(text, '{', sizeof text);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct buf b;
+        const char *got;
+        size_t n;
+
+        buf_init(&b, 2 * FLV_PAST_MAX);
+        flv_put_past(&b, text, sizes[i]);
+        assert_int_equal(b.st, ST_OK);
+        size_t whole = b.len - FLV_TAG_HEAD_BYTES - FLV_TAG_TAIL_BYTES;
+        for (size_t len = whole > 900 ? whole - 900 : 0; len <= whole; len++) {
+            uint8_t *copy = malloc(len > 0 ? len : 1);
+            struct flv_tag tag = { FLV_SCRIPT, 0, copy, len };
+            struct flv_mark m;
+
+            memcpy(copy, b.data + FLV_TAG_HEAD_BYTES, len);
+            enum st st = flv_past_parse(&tag, &got, &n);
+            if (len < whole) {
+                assert_true(st == ST_EPROTO || st == ST_ENOENT);
+            } else {
+                assert_int_equal(st, ST_OK);
+                assert_int_equal(n, sizes[i]);
+                assert_memory_equal(got, text, n);
+                assert_int_equal(flv_mark_parse(&tag, &m), ST_ENOENT);
+                tag.type = FLV_AUDIO;
+                assert_int_equal(flv_past_parse(&tag, &got, &n), ST_ENOENT);
+            }
+            free(copy);
+        }
+        buf_fini(&b);
+    }
+}
+
+static void hostile_pasts_get_their_status(void **state)
+{
+#define PAST "\2\0\x0d_freshet_past"
+    static const struct {
+        const char *body;
+        size_t n;
+        enum st st;
+    } table[] = {
+#define ROW(body, st) { body, sizeof body - 1, st }
+        ROW("\2\0\x08_freshet\2\0\2hi", ST_ENOENT),
+        ROW(PAST "\2\0\2hi", ST_OK),
+        ROW(PAST "\2\0\2hi!", ST_EPROTO),
+        ROW(PAST "\2\0\3hi", ST_EPROTO),
+        ROW(PAST "\3\0\2hi", ST_EPROTO),
+        ROW(PAST, ST_EPROTO),
+        ROW(PAST "\2\xff\xff", ST_EPROTO),
+#undef ROW
+    };
+    uint8_t *much = calloc(1, 16 + 3 + FLV_PAST_MAX + 1);
+    struct flv_tag tag = { FLV_SCRIPT, 0, much, 16 + 3 + FLV_PAST_MAX + 1 };
+    const char *text;
+    size_t n;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct flv_tag t = { FLV_SCRIPT, 0, (const uint8_t *)table[i].body, table[i].n };
+
+        assert_int_equal(flv_past_parse(&t, &text, &n), table[i].st);
+    }
+    memcpy(much, PAST "\2\x80\1", 19);
+    assert_int_equal(flv_past_parse(&tag, &text, &n), ST_EPROTO);
+    free(much);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +558,8 @@ int main(void)
         cmocka_unit_test(a_mark_comes_back_as_it_was_written),
         cmocka_unit_test(hostile_marks_get_their_status),
         cmocka_unit_test(a_mark_must_stand_at_its_own_time),
+        cmocka_unit_test(a_past_comes_back_as_it_was_written),
+        cmocka_unit_test(hostile_pasts_get_their_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 
 #include "core/flv.h"
+#include "origin/hub_int.h"
 
 static const char conf[] = "apps: {live: {publish: open}}\n";
 
@@ -63,6 +64,47 @@ static void what_went_up(const struct said *s, char *out, size_t room)
         assert_true(n < room);
     }
     flv_reader_fini(&r);
+}
+
+/* --- documents --- */
+
+static uint64_t seq_of(const struct hub_channel *c, const char *name)
+{
+    for (unsigned i = 0; i < c->n_docs; i++)
+        if (strcmp(c->doc[i].name, name) == 0)
+            return c->doc[i].seq;
+    return 0;
+}
+
+static void both_manifests_are_told_when_one_has_changed_and_never_else(void **state)
+{
+    struct world *w = world_open(1, conf);
+    struct hub_channel *c;
+    struct said *s;
+    struct pub p;
+    char under[64];
+
+    (void)state;
+    s = begin(w, &p, 5);
+    say_period(s, 0, 2000, 1, 1);
+    until(w, the(w)->channel != NULL);
+    c = the(w)->channel;
+    (void)snprintf(under, sizeof under, "%s/manifest.mpd", the(w)->id);
+    for (unsigned n = 1; n < 4; n++) {
+        uint64_t was = seq_of(c, "manifest.mpd"), next;
+
+        say_open(s, n, 2000 * (int)n);
+        say_chunk(s, n, 2000 * (int)n, 2000, 2, "{}");
+        say_close(s, n, 2000);
+        until(w, seq_of(c, "manifest.mpd") > was);
+        steps(w);
+        assert_int_equal(seq_of(c, under), seq_of(c, "manifest.mpd") + 1);
+        next = c->next;
+        session_render_now(the(w)); /* there is nothing new */
+        assert_int_equal(c->next, next);
+    }
+    pub_leave(w, &p, true);
+    world_close(w);
 }
 
 /* --- takeovers --- */
@@ -374,6 +416,7 @@ static void workers_that_break_the_protocol_again_and_again_end_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_manifests_are_told_when_one_has_changed_and_never_else),
         cmocka_unit_test(a_takeover_hands_on_states_and_begins_at_the_lowest_tag),
         cmocka_unit_test(what_the_spool_has_lost_begins_a_new_period),
         cmocka_unit_test(a_worker_that_dies_before_its_first_chunk_starts_over),

@@ -193,6 +193,130 @@ static void acknowledgements_have_the_numbers_of_the_pop(void **state)
     world_close(w);
 }
 
+/* --- the past --- */
+
+static char told[4096]; /* what the home has said of it */
+
+static void on_past(void *ctx, const char *text, size_t n)
+{
+    (void)ctx;
+    assert_true(n < sizeof told);
+    (void)snprintf(told, sizeof told, "%.*s", (int)n, text);
+}
+
+static const struct door_ops past_ops = { .accepted = on_accepted,
+                                          .past = on_past,
+                                          .closed = on_closed };
+
+static void arrive_with(struct world *w, struct pub *p, const struct ticket *t, const char *past)
+{
+    struct door_claim c = { .ticket = t, .publisher = 77 };
+
+    *p = (struct pub){ .ts_ms = 0 };
+    assert_int_equal(door_open(w->home, &w->l, "live/show", &c, &past_ops, p, &p->door), ST_OK);
+    until(w, p->accepted > 0);
+    door_bring_past(p->door, past, strlen(past));
+    bring(w, p, 0, 3);
+    until(w, w->saids == 1);
+}
+
+/* A home has presented segments up to `last` and is no more. */
+static struct ticket gone_home(unsigned last)
+{
+    struct world *w = world_open(1, conf);
+    struct pub a;
+
+    told[0] = '\0';
+    arrive_with(w, &a, NULL, "");
+    say_period(w->said[0], 0, 2000, 1, 1);
+    for (unsigned n = 1; n <= last; n++) {
+        say_open(w->said[0], n, 2000 * (int)n);
+        say_chunk(w->said[0], n, 2000 * (int)n, 2000, 2, "{}");
+        say_close(w->said[0], n, 2000);
+    }
+    until(w, (pass_ms(w, 50), told[0] != '\0'));
+    pub_leave(w, &a, false);
+    world_close(w);
+    return a.ticket;
+}
+
+/* The next one begins, is brought that, and then something of its own comes. */
+static const struct model *next_home(struct world *w, struct pub *p, const struct ticket *t,
+                                     const char *past)
+{
+    struct said *s;
+    unsigned n;
+
+    arrive_with(w, p, t, past);
+    s = w->said[0];
+    n = (unsigned)in_json(s->period, "number");
+    say_period(s, (int)in_json(s->period, "k"), 60000, n, 1);
+    say_open(s, n, 60000);
+    say_chunk(s, n, 60000, 200, 2, "{}");
+    until(w, session_of(w, "live/show")->period_reps == 1);
+    return session_of(w, "live/show")->model;
+}
+
+static void the_next_home_lists_what_players_were_told(void **state)
+{
+    struct ticket t = gone_home(3);
+    struct world *w = world_open(1, conf);
+    struct pub p;
+    const struct model *m = next_home(w, &p, &t, told);
+    const struct model_rep *v0 = model_rep(m->period[0], "v0");
+
+    (void)state;
+    assert_int_equal(m->n_periods, 2);
+    assert_int_equal(m->period[0]->k, 0);
+    assert_int_equal(v0->segments.n, 3);
+    assert_int_equal(model_segment(v0, 2)->n, 3);
+    assert_false(model_segment(v0, 2)->open);
+    door_bring_past(p.door, told, strlen(told)); /* again, for the link has blinked */
+    bring(w, &p, 4, 6);
+    steps(w);
+    assert_ptr_equal(session_of(w, "live/show")->model, m);
+    assert_int_equal(m->n_periods, 2);
+    pub_leave(w, &p, false);
+    world_close(w);
+}
+
+static void a_past_that_is_none_harms_nobody(void **state)
+{
+    static const char *const bad[] = { "x", "{}", "{\"v\":1}" };
+    struct ticket t = gone_home(2);
+    char cut[sizeof told];
+
+    (void)state;
+    for (size_t i = 0; i <= sizeof bad / sizeof bad[0]; i++) {
+        struct world *w = world_open(1, conf);
+        struct pub p;
+
+        (void)snprintf(cut, sizeof cut, "%.*s", (int)strlen(told) - 5, told);
+        assert_int_equal(next_home(w, &p, &t, i > 0 ? bad[i - 1] : cut)->n_periods, 1);
+        assert_int_equal(p.closed, 0);
+        pub_leave(w, &p, false);
+        world_close(w);
+    }
+}
+
+/* Who has no ticket, or another session's, goes on with nothing. */
+static void a_past_belongs_to_its_session(void **state)
+{
+    struct ticket t = gone_home(2);
+    struct world *w = world_open(1, conf);
+    struct pub p;
+
+    (void)state;
+    assert_int_equal(next_home(w, &p, NULL, told)->n_periods, 1);
+    pub_leave(w, &p, false);
+    world_close(w);
+    t.session[0] = t.session[0] == 'z' ? 'y' : 'z';
+    w = world_open(1, conf);
+    assert_int_equal(next_home(w, &p, &t, told)->n_periods, 1);
+    pub_leave(w, &p, false);
+    world_close(w);
+}
+
 static void what_has_waited_at_the_pop_is_not_before_the_start_of_time(void **state)
 {
     struct world *w = world_open(0, conf);
@@ -237,6 +361,9 @@ int main(void)
         cmocka_unit_test(a_hole_begins_something_new),
         cmocka_unit_test(somebody_else_begins_something_new_and_fences_him),
         cmocka_unit_test(acknowledgements_have_the_numbers_of_the_pop),
+        cmocka_unit_test(a_past_belongs_to_its_session),
+        cmocka_unit_test(a_past_that_is_none_harms_nobody),
+        cmocka_unit_test(the_next_home_lists_what_players_were_told),
         cmocka_unit_test(what_has_waited_at_the_pop_is_not_before_the_start_of_time),
         cmocka_unit_test(whoever_waits_for_room_is_told),
     };

@@ -130,6 +130,38 @@ static void acks_may_come_in_pieces(void **state)
 
 static int other(const struct said *s) { return 1 - s->dc; }
 
+static void say_past(struct said *s, const char *text)
+{
+    record_put_text(&s->out, RECORD_PAST, 0, ++s->seq, "{}", 2, strlen(text));
+    buf_add(&s->out, text, strlen(text));
+    h2_resume(s->h2, s->id);
+}
+
+static void the_next_home_hears_what_the_last_one_told_players(void **state)
+{
+    struct world *w = *state;
+    struct pub p;
+
+    pub_open(w, &p, "live/show");
+    until(w, p.accepted == 1);
+    send_headers(&p);
+    struct said *s = w->said[0];
+    until(w, s->next == 3);
+    assert_string_equal(s->past, "");
+    say_past(s, "oldest of all");
+    say_past(s, "older");
+    say_past(s, "newer");
+    steps(w);
+    s->allowed = s->out.len + RECORD_FIXED + 8; /* and one that breaks off */
+    say_past(s, "newest of all, but it is cut");
+    steps(w);
+    hang_up(w, s->conn);
+    until(w, w->saids == 2 && last_said(w)->marked);
+    assert_string_equal(last_said(w)->past, "newer");
+    uplink_leave(&p.up, true);
+    steps(w);
+}
+
 static void who_is_full_or_refuses_is_passed_over(void **state)
 {
     struct world *w = *state;
@@ -484,6 +516,7 @@ int main(void)
         TEST(acknowledged_tags_go_but_for_the_frames_that_a_new_home_would_need),
         TEST(a_link_that_is_cut_after_any_tag_loses_none),
         TEST(acks_may_come_in_pieces),
+        TEST(the_next_home_hears_what_the_last_one_told_players),
         TEST(who_is_full_or_refuses_is_passed_over),
         TEST(a_home_may_know_a_better_one),
         TEST(who_was_replaced_is_let_go),

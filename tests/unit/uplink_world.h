@@ -64,6 +64,7 @@ struct said {
     uint8_t first_byte;   /* of the first tag's body */
     int64_t mark_ms, mark_arrival_us, came_us;
     size_t unread; /* bytes that are not consumed */
+    char past[64];
     char path[64], claim[80], behind[24], session[24], epoch[24], ast[24], period[24], high[24];
 };
 
@@ -190,7 +191,14 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
 static void take_tag(struct said *s, const struct flv_tag *tag)
 {
     struct flv_mark m;
+    const char *past;
+    size_t n;
 
+    if (flv_past_parse(tag, &past, &n) == ST_OK) {
+        assert_true(!s->marked && s->headers == 0 && s->past[0] == '\0');
+        (void)snprintf(s->past, sizeof s->past, "%.*s", (int)n, past);
+        return;
+    }
     if (tag->type == FLV_SCRIPT) {
         assert_int_equal(flv_mark_parse(tag, &m), ST_OK);
         if (!s->marked) {
