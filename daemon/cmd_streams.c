@@ -41,6 +41,27 @@ static void print_rendition(const json_t *r)
     (void)printf("\n");
 }
 
+/* Where a publisher's stream goes from here. */
+static void print_relay(const json_t *r)
+{
+    double for_s = json_real_value(json_object_get(r, "for_s"));
+
+    if (json_object_get(r, "dc") != NULL)
+        (void)printf("    to %s for %.0fs", text(r, "dc"), for_s);
+    else
+        (void)printf("    no home for %.0fs", for_s);
+    if (json_object_get(r, "bitrate_bps") != NULL)
+        (void)printf("  %" PRId64 " kbit/s", number(r, "bitrate_bps") / 1000);
+    (void)printf("  spool %" PRId64 " KiB %" PRId64 "ms", number(r, "spool_bytes") / 1024,
+                 number(r, "spool_ms"));
+    if (number(r, "spool_lost") > 0)
+        (void)printf(" (%" PRId64 " tags lost)", number(r, "spool_lost"));
+    (void)printf("  home lost %" PRId64 ", moved %" PRId64 "\n", number(r, "times_lost"),
+                 number(r, "times_moved"));
+    if (json_object_get(r, "why") != NULL)
+        (void)printf("    %s\n", text(r, "why"));
+}
+
 static void print_stream(const json_t *s)
 {
     json_t *one;
@@ -57,6 +78,8 @@ static void print_stream(const json_t *s)
     column(s, "latency_ms", 8, "ms");
     column(s, "worker", 6, "");
     (void)printf("\n");
+    if (json_object_get(s, "relay") != NULL)
+        print_relay(json_object_get(s, "relay"));
     json_array_foreach(json_object_get(s, "renditions"), i, one) print_rendition(one);
 }
 
@@ -89,12 +112,15 @@ const struct cmd cmd_streams = {
     .usage = "[--json] [-c FILE | --runtime-dir DIR]",
     .summary = "show what is on the air, and how many watch",
     .details =
-        "STATE is live, waiting (for a publisher who may come back), ended, or elsewhere: watched\n"
-        "here, made by another process. VIEWERS: connections that were given a manifest or a\n"
-        "segment in the last ten seconds. LAST TAG: since\n"
-        "the publisher's last frame came. LATENCY: the age of the newest chunk that can be\n"
-        "played, from the arrival of its first frame. Below: its renditions, with the bitrate of "
-        "their last segments.\nIn the end the streams that are refused: banned by freshet kick, or "
-        "quarantined because\nencoders have crashed on them.",
+        "STATE is live, waiting (for a publisher who may come back), ended, relayed (published\n"
+        "here, its home is a data centre), homeless (the same, and no data centre has it), or\n"
+        "elsewhere: watched here, made by another process. VIEWERS: connections that were given\n"
+        "a manifest or a segment in the last ten seconds. LAST TAG: since the publisher's last\n"
+        "frame came. LATENCY: the age of the newest chunk that can be played, from the arrival of\n"
+        "its first frame. Below: its renditions, with the bitrate of their last segments. Of one\n"
+        "that is relayed: where to and since when, the bitrate that comes in, what is kept for\n"
+        "the next home, how often it has lost its home and moved to another.\n"
+        "In the end the streams that are refused: banned by freshet kick, or quarantined because\n"
+        "encoders have crashed on them.",
     .run = run,
 };

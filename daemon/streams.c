@@ -15,6 +15,7 @@
 #include "edge/front.h"
 #include "edge/request.h"
 #include "ingest/auth.h"
+#include "ingest/uplink.h"
 #include "origin/home.h"
 
 #define PATIENCE_US (500 * MS_US)
@@ -36,18 +37,70 @@ static void add_watched(void *arg, const char *name, unsigned n)
     (void)json_array_append_new(arg, json_pack("{s:s, s:i}", "watched", name, "viewers", (int)n));
 }
 
-/* The sessions of this loop, what is watched through it, wherever its home is, and upstreams. */
+/* The sessions of this loop, the publishers it relays, what is watched through it, wherever its home
+ * is, and upstreams. */
 static bool asked(struct loop *l, struct census_turn *t)
 {
     home_loop_list(l, t->list);
+    uplinks_loop_list(l, t->list);
     status_ask(l, t->list);
     if (l->slot[LOOP_FRONT] != NULL)
         front_each_watched(l, add_watched, t->list);
     return true;
 }
 
-/* One entry per stream: those whose home is here, and those that are only watched here. The viewers
- * of all loops are added up. */
+static const char *text(const json_t *j, const char *name)
+{
+    return json_string_value(json_object_get(j, name));
+}
+
+/* The entry of that stream; a new one if nothing is known of it yet. */
+static json_t *entry(json_t *by_key, json_t *out, const char *name)
+{
+    json_t *stream = json_object_get(by_key, name);
+
+    if (stream != NULL)
+        return stream;
+    stream = json_pack("{s:s, s:s, s:i}", "name", name, "state", "elsewhere", "viewers", 0);
+    (void)json_object_set(by_key, name, stream);
+    (void)json_array_append_new(out, stream);
+    return stream;
+}
+
+/* He whom a newer publisher of the same stream replaces may still be there for a moment. */
+static bool is_newer(const json_t *a, const json_t *b)
+{
+    return json_real_value(json_object_get(a, "uptime_s")) <
+           json_real_value(json_object_get(b, "uptime_s"));
+}
+
+static void add_relayed(json_t *by_key, json_t *out, const json_t *list)
+{
+    json_t *newest = json_object(), *one, *stream;
+    const char *name;
+    size_t i;
+
+    json_array_foreach(list, i, one)
+    {
+        if ((name = text(one, "relayed")) != NULL &&
+            (json_object_get(newest, name) == NULL || is_newer(one, json_object_get(newest, name))))
+            (void)json_object_set(newest, name, one);
+    }
+    json_object_foreach(newest, name, one)
+    {
+        stream = entry(by_key, out, name);
+        if (strcmp(text(stream, "state"), "live") == 0) { /* we relay to ourselves */
+            (void)json_object_set(stream, "relay", json_object_get(one, "relay"));
+        } else {
+            (void)json_object_update(stream, one);
+            (void)json_object_del(stream, "relayed");
+        }
+    }
+    json_decref(newest);
+}
+
+/* One entry per stream: those whose home is here, those that are relayed, and those that are only
+ * watched here. The viewers of all loops are added up. */
 static json_t *merged(const json_t *list)
 {
     json_t *by_key = json_object(), *out = json_array(), *one;
@@ -58,21 +111,17 @@ static json_t *merged(const json_t *list)
         if (json_object_get(one, "name") == NULL)
             continue;
         (void)json_object_set_new(one, "viewers", json_integer(0));
-        (void)json_object_set(by_key, json_string_value(json_object_get(one, "name")), one);
+        (void)json_object_set(by_key, text(one, "name"), one);
         (void)json_array_append(out, one);
     }
+    add_relayed(by_key, out, list);
     json_array_foreach(list, i, one)
     {
-        const char *name = json_string_value(json_object_get(one, "watched"));
         json_t *stream;
 
-        if (name == NULL)
+        if (text(one, "watched") == NULL)
             continue;
-        if ((stream = json_object_get(by_key, name)) == NULL) {
-            stream = json_pack("{s:s, s:s, s:i}", "name", name, "state", "elsewhere", "viewers", 0);
-            (void)json_object_set(by_key, name, stream);
-            (void)json_array_append_new(out, stream);
-        }
+        stream = entry(by_key, out, text(one, "watched"));
         (void)json_object_set_new(
             stream, "viewers",
             json_integer(json_integer_value(json_object_get(stream, "viewers")) +

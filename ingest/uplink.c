@@ -21,16 +21,11 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/conf.h"
-#include "core/exchange.h"
 #include "core/log.h"
-#include "core/loop.h"
 #include "core/metric.h"
-#include "core/spool_body.h"
-#include "core/ticket.h"
-#include "ingest/links.h"
-#include "ingest/recall.h"
+#include "ingest/uplink_int.h"
 
-enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16 };
+enum { MARK_EVERY_MS = 1000 };
 #define SILENCE_US (4 * SEC_US)
 #define ACCEPT_US (2 * SEC_US)
 #define REST_US (8 * SEC_US) /* for what is left when the publisher is gone */
@@ -38,65 +33,6 @@ enum { UPLINK_MAGIC = 0x0b51c4a3, MARK_EVERY_MS = 1000, GOPS = 64, WORD_MAX = 16
 #define STEADY_US (5 * SEC_US)
 #define RETRY_FIRST_US (100 * MS_US)
 #define RETRY_MAX_US (5 * SEC_US)
-
-struct uplinks {
-    struct recall *recall;
-};
-
-struct uplink_loop {
-    struct uplinks *all;
-    struct loop *loop;
-    struct links *links; /* NULL: no data centres */
-    struct uplink *first;
-};
-
-enum phase { ASKING, UP, WAITING, OVER };
-
-struct uplink {
-    int magic;
-    enum phase phase;
-    struct uplink_loop *f;
-    struct uplink *next, **prevp;
-    struct grave grave;
-    char name[UPLINK_NAME_MAX + 1];
-    const struct uplink_ops *ops; /* NULL: the publisher is gone */
-    void *ctx;
-    bool told;  /* accepted() */
-    bool ended; /* he has ended the broadcast */
-
-    struct links *links;
-    int order[DCS_MAX];
-    unsigned at;    /* in the order */
-    int last_home;  /* index of the one that accepted him last; -1: none */
-    unsigned tries; /* since it was steady */
-    uint64_t claim; /* random */
-    struct uplink_key key;
-    bool claimed; /* a home has accepted it */
-    bool has_ticket;
-    struct ticket ticket, fresh; /* fresh: of the answer that is coming in */
-    bool fresh_bad;
-
-    struct spool spool;
-    struct spool_body body;
-    struct exchange x;
-    size_t counted;     /* bytes of the spool, as they were counted */
-    uint64_t lost;      /* tags, likewise */
-    int64_t now_ms;     /* session time of the newest tag */
-    int64_t last_us;    /* and when it arrived, wall clock */
-    int64_t marked_ms;  /* of the last mark */
-    bool any;           /* a tag has come */
-    uint64_t gop[GOPS]; /* numbers of the last key frames: a ring */
-    unsigned gops;
-
-    struct buf past, coming; /* what the home has told players; the same, while it comes in */
-    char said[WORD_MAX];     /* the home's last word, or "" */
-    char elsewhere[RECALL_URL_MAX]; /* freshet-home, or "" */
-    struct timer timer;
-    uint64_t heard_us;    /* when the home last said something */
-    uint64_t up_us;       /* since when it is UP */
-    uint64_t homeless_us; /* since when there is no home; 0: there is one */
-    uint64_t retry_us, accept_us, left_us;
-};
 
 static void attempt(struct uplink *u);
 
@@ -113,11 +49,6 @@ const char *uplink_why_text(enum uplink_why why)
     };
 
     return texts[why];
-}
-
-static const struct dc *dc_of(const struct uplink *u)
-{
-    return dcs_get(u->links->dcs, (unsigned)u->order[u->at]);
 }
 
 /* --- data centres --- */
@@ -137,7 +68,7 @@ static bool go_to(struct uplink *u, const char *url)
 static void take_links(struct uplink *u)
 {
     struct links *old = u->links;
-    const char *at = old != NULL ? dc_of(u)->url : NULL;
+    const char *at = old != NULL ? uplink_dc(u)->url : NULL;
 
     if (old == u->f->links || u->f->links == NULL)
         return;
@@ -177,7 +108,7 @@ static void free_uplink(struct grave *g)
 
 static void bury(struct uplink *u)
 {
-    u->phase = OVER;
+    u->phase = UPLINK_OVER;
     exchange_cancel(&u->x);
     timer_cancel(loop_of(u), &u->timer);
     *u->prevp = u->next;
@@ -192,9 +123,9 @@ static void over(struct uplink *u, enum uplink_why why)
 {
     struct log_ctx stream = { NULL, "stream", u->name, 0 };
 
-    if (u->phase == OVER)
+    if (u->phase == UPLINK_OVER)
         return;
-    u->phase = OVER;
+    u->phase = UPLINK_OVER;
     exchange_cancel(&u->x);
     timer_cancel(loop_of(u), &u->timer);
     if (u->ops == NULL) {
@@ -239,9 +170,9 @@ static void arm(struct uplink *u)
 {
     uint64_t at = UINT64_MAX;
 
-    if (u->phase == OVER)
+    if (u->phase == UPLINK_OVER)
         return;
-    if (u->phase == WAITING)
+    if (u->phase == UPLINK_WAITING)
         sooner(&at, u->retry_us);
     else
         sooner(&at, u->heard_us + SILENCE_US);
@@ -258,17 +189,19 @@ static void arm(struct uplink *u)
 static void failed(struct uplink *u, enum metric_uplink_failure what, const char *why, bool again)
 {
     struct log_ctx stream = { NULL, "stream", u->name, 0 };
-    struct log_ctx dc = { &stream, "dc", dc_of(u)->url, 0 };
+    struct log_ctx dc = { &stream, "dc", uplink_dc(u)->url, 0 };
     struct log_ctx reason = { &dc, "reason", why, 0 };
     uint64_t wait_us = 0;
     unsigned round;
 
     metric_add(&metrics_of(u)->ingest_uplink_failures[what], 1);
-    if (u->phase == UP && now_us(u) - u->up_us > STEADY_US)
+    if (u->phase == UPLINK_UP && now_us(u) - u->up_us > STEADY_US)
         u->tries = 0;
     log_warn(loop_of(u)->log, &reason, "uplink", "%s",
-             u->phase == UP ? "the stream has lost its home" : "no home there");
-    u->phase = WAITING;
+             u->phase == UPLINK_UP ? "the stream has lost its home" : "no home there");
+    (void)snprintf(u->why, sizeof u->why, "%s: %s", uplink_dc(u)->url, why);
+    u->times_lost += u->phase == UPLINK_UP;
+    u->phase = UPLINK_WAITING;
     if (u->homeless_us == 0)
         u->homeless_us = now_us(u);
     round = u->tries++ / u->links->n;
@@ -287,7 +220,7 @@ static void on_timer(struct loop *l, struct timer *t)
 
     OBJ_CHECK(u, UPLINK_MAGIC);
     if (u->ops == NULL) {
-        bool sent = u->phase == UP && !u->ended && spool_body_sent(&u->body);
+        bool sent = u->phase == UPLINK_UP && !u->ended && spool_body_sent(&u->body);
 
         if (sent || now - u->left_us >= REST_US) {
             bury(u);
@@ -299,9 +232,9 @@ static void on_timer(struct loop *l, struct timer *t)
         over(u, UPLINK_NO_HOME);
         return;
     }
-    if (u->phase == WAITING && now >= u->retry_us) {
+    if (u->phase == UPLINK_WAITING && now >= u->retry_us) {
         attempt(u);
-    } else if (u->phase != WAITING && now - u->heard_us >= SILENCE_US) {
+    } else if (u->phase != UPLINK_WAITING && now - u->heard_us >= SILENCE_US) {
         exchange_give_up(&u->x);
         failed(u, METRIC_UPLINK_FAILURE_SILENT, "it does not answer", false);
     } else if (now >= u->accept_us && !u->key.expired) {
@@ -330,7 +263,7 @@ static void on_head(struct exchange *x)
     struct uplink *u = CONTAINER_OF(x, struct uplink, x);
     struct log_ctx stream = { NULL, "stream", u->name, 0 };
     struct log_ctx session = { &stream, "session", u->fresh.session, 0 };
-    struct log_ctx dc = { &session, "dc", dc_of(u)->url, 0 };
+    struct log_ctx dc = { &session, "dc", uplink_dc(u)->url, 0 };
     int home = u->order[u->at];
 
     u->heard_us = now_us(u);
@@ -345,12 +278,13 @@ static void on_head(struct exchange *x)
         metric_add(&metrics_of(u)->ingest_reconnects[home == u->last_home ? METRIC_RECONNECT_RESUMED
                                                                           : METRIC_RECONNECT_MOVED],
                    1);
+    u->times_moved += u->claimed && home != u->last_home;
     log_note(loop_of(u)->log, &dc, "uplink", "the stream has a home");
     u->ticket = u->fresh;
     u->has_ticket = u->claimed = true;
     u->key.expired = false; /* he is in */
     u->last_home = home;
-    u->phase = UP;
+    u->phase = UPLINK_UP;
     u->up_us = now_us(u);
     u->homeless_us = 0;
     remember(u, UINT64_MAX);
@@ -365,7 +299,7 @@ static uint64_t needed(const struct uplink *u, uint64_t tag)
 
     if (u->spool.header[SPOOL_VIDEO_HEADER] == NULL)
         return tag;
-    for (unsigned i = 0; i < GOPS && i < u->gops; i++)
+    for (unsigned i = 0; i < UPLINK_GOPS && i < u->gops; i++)
         if (u->gop[i] <= tag && u->gop[i] > best)
             best = u->gop[i];
     return best;
@@ -449,10 +383,10 @@ static void on_ended(struct exchange *x, enum exchange_end why)
 {
     struct uplink *u = CONTAINER_OF(x, struct uplink, x);
     const char *text = exchange_link_why(u->links->link[u->order[u->at]]);
-    bool was_up = u->phase == UP;
+    bool was_up = u->phase == UPLINK_UP;
     char status[32];
 
-    if (u->phase == OVER)
+    if (u->phase == UPLINK_OVER)
         return;
     if (u->ops == NULL && u->ended && why == EXCHANGE_DONE) {
         bury(u);
@@ -557,7 +491,7 @@ static void attempt(struct uplink *u)
         ticket_put(&u->ticket, &text, nv + n);
         n += TICKET_FIELDS;
     }
-    u->phase = ASKING;
+    u->phase = UPLINK_ASKING;
     u->heard_us = now_us(u);
     u->x.ops = &exchange_ops;
     u->x.body = &u->body.h2;
@@ -600,7 +534,7 @@ enum st uplink_open(struct loop *l, const char *name, const struct uplink_key *k
             u->claim = (uint64_t)clock_wall_us() ^ (uint64_t)(uintptr_t)u;
     u->timer.fire = on_timer;
     u->accept_us = loop_now(l) + ACCEPT_US;
-    u->homeless_us = loop_now(l);
+    u->begun_us = u->homeless_us = loop_now(l);
     u->prevp = &f->first;
     u->next = f->first;
     if (u->next != NULL)
@@ -632,7 +566,7 @@ enum st uplink_tag(struct uplink *u, const struct flv_tag *tag, bool discontinui
     enum st st;
 
     OBJ_CHECK(u, UPLINK_MAGIC);
-    if (u->phase == OVER)
+    if (u->phase == UPLINK_OVER)
         return ST_OK;
     buf_init(&before, FLV_MARK_MAX);
     if (due)
@@ -641,6 +575,7 @@ enum st uplink_tag(struct uplink *u, const struct flv_tag *tag, bool discontinui
     buf_fini(&before);
     if (st != ST_OK)
         return st;
+    uplink_meter_add(&u->meter, tag->n, now_us(u));
     u->any = true;
     u->now_ms = ms;
     u->last_us = arrival_us;
@@ -648,7 +583,7 @@ enum st uplink_tag(struct uplink *u, const struct flv_tag *tag, bool discontinui
     spool_note_header(&u->spool, t, tag);
     if (tag->type == FLV_VIDEO && flv_video_parse(tag->body, tag->n, &media) == ST_OK &&
         media.packet == FLV_FRAME && media.key)
-        u->gop[u->gops++ % GOPS] = t->number;
+        u->gop[u->gops++ % UPLINK_GOPS] = t->number;
     count_spool(u);
     return ST_OK;
 }
@@ -672,8 +607,8 @@ void uplink_leave(struct uplink **up, bool ended)
         remember(u, u->left_us + window_us(u));
     /* whom no home has accepted there is nothing to finish for; and he must not come later, when
      * somebody else has the stream */
-    if (u->phase == OVER || !u->claimed ||
-        (!ended && u->phase == UP && spool_body_sent(&u->body))) {
+    if (u->phase == UPLINK_OVER || !u->claimed ||
+        (!ended && u->phase == UPLINK_UP && spool_body_sent(&u->body))) {
         bury(u);
         return;
     }
@@ -725,7 +660,7 @@ void uplinks_loop_stop(struct loop *l)
     while (f->first != NULL) {
         struct uplink *u = f->first;
 
-        if (u->ops != NULL && u->phase != OVER)
+        if (u->ops != NULL && u->phase != UPLINK_OVER)
             over(u, UPLINK_STOPPING);
         if (f->first == u)
             bury(u);

@@ -19,11 +19,12 @@
  *           uplink_leave() by what it takes to send the rest, a few seconds at most.
  * Thread    uplinks_new/_free: main. The rest: the loop's own.
  * Errors    uplink_open, uplink_tag: ENOMEM. Everything else is told through ops->closed().
- * Tests     tests/unit/test_uplink.c, tests/e2e/test_relay.py
+ * Tests     tests/unit/test_uplink.c, tests/unit/test_uplink_list.c, tests/e2e/test_relay.py
  */
 #ifndef INGEST_UPLINK_H
 #define INGEST_UPLINK_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +46,9 @@ void uplinks_loop_stop(struct loop *l); /* ends every uplink here, without cerem
 /* For what begins or begins anew from now on; takes the reference. NULL: this is no POP. */
 void uplinks_set_dcs(struct loop *l, struct dcs *d);
 bool uplinks_ready(const struct loop *l); /* there are data centres to relay to */
+/* Adds an object for each publisher of this loop; for people, so the names are the contract:
+ * daemon/streams.h has them. "relayed" is the stream's name. */
+void uplinks_loop_list(struct loop *l, json_t *list);
 
 /* Why an uplink lets its publisher go, and the word for it of a home that has said so. */
 #define UPLINK_WHYS(X)                                                   \

@@ -150,19 +150,31 @@ function rendition(r) {
   return `${r.rep} ${r.codecs} ${what} ${Math.round(r.bitrate_bps / 1000)} kbit/s`;
 }
 
+function relay(r) {
+  const told = [r.dc ? `to ${r.dc} for ${span(r.for_s)}` : `no home for ${span(r.for_s)}`];
+  if (r.why) told.push(r.why);
+  if (r.bitrate_bps) told.push(rate(r.bitrate_bps));
+  told.push(`spool ${ms(r.spool_ms)}, ${bytes(r.spool_bytes)}${r.spool_lost > 0 ? `, ${count(r.spool_lost)} tags lost` : ""}`);
+  if (r.times_lost > 0) told.push(`home lost ${count(r.times_lost)}, moved ${count(r.times_moved)}`);
+  return told.join("; ");
+}
+
 function stream(s) {
   const video = s.renditions?.find((r) => r.width);
-  return row([
+  const made = s.renditions?.map(rendition) ?? [];
+  const tr = row([
     s.name,
     s.state,
     count(s.viewers),
     span(s.uptime_s),
-    s.renditions?.map(rendition).join("; ") || undefined,
+    (s.relay ? [relay(s.relay), ...made] : made).join("; ") || undefined,
     ms(video?.gop_ms),
     ms(s.latency_ms),
     ms(s.last_tag_ms),
     s.worker,
   ]);
+  if (s.state === "homeless") tr.className = "bad";
+  return tr;
 }
 
 let told = null;

@@ -7,9 +7,11 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+from bare_rtmp import BareBroadcaster
 from cable import Cable
 from conftest import PATIENCE, QUIET, get, make_certificate, metric, wait_for
 from live import FFMPEG, FPS, Publisher, check_media, play, wait_mpd
+from wire import Wire
 
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
@@ -299,3 +301,113 @@ def test_an_operator_at_the_home_may_close_a_publisher_at_a_pop(tiers, publish):
     again = publish(pop.into("show"))
     assert again.wait()[0] != 0
     assert metric(pop.freshet, "freshet_ingest_reconnects_total", result="moved") == 0
+
+
+# --- what an operator of the POP sees ---
+
+
+def rows(f):
+    told = f.ask("streams")
+    assert told["whole"]
+    return told["streams"]
+
+
+def test_a_pop_lists_who_publishes_through_it_and_where_to(tiers, publish):
+    pop, _ = tiers(2)
+    assert rows(pop.freshet) == []
+    p = publish(pop.into("show"))
+    home, (other,) = pop.home_of("show")
+    mpd = wait_mpd(home.mpd("show"), lambda m: m.latest() > 0)
+    wait_for(lambda: "bitrate_bps" in rows(pop.freshet)[0]["relay"])
+    (row,) = rows(pop.freshet)
+    assert (row["name"], row["state"], row["viewers"]) == ("live/show", "relayed", 0)
+    assert row["session"] == session_of(mpd)
+    assert 1 < row["uptime_s"] < PATIENCE and 0 <= row["last_tag_ms"] < 2000
+    relay = row["relay"]
+    assert relay["dc"] == home.url and "why" not in relay
+    assert 1 < relay["for_s"] <= row["uptime_s"]
+    assert 50_000 < relay["bitrate_bps"] < 5_000_000
+    assert relay["spool_bytes"] > 0 and 0 < relay["spool_ms"] <= 8000
+    assert (relay["spool_lost"], relay["times_lost"], relay["times_moved"]) == (0, 0, 0)
+    shown = pop.freshet.cli("streams").stdout.splitlines()
+    assert shown[1].split()[:3] == ["live/show", row["session"], "relayed"]
+    assert shown[2].startswith(f"    to {home.url} for ") and " kbit/s  spool " in shown[2]
+    # at the data centre it is what it was
+    (there,) = rows(home.freshet)
+    assert there["state"] == "live" and "relay" not in there
+
+    home.kill()
+    wait_for(lambda: rows(pop.freshet)[0]["relay"].get("dc") == other.url)
+    (row,) = rows(pop.freshet)
+    assert row["state"] == "relayed"
+    assert (row["relay"]["times_lost"], row["relay"]["times_moved"]) == (1, 1)
+    assert row["relay"]["for_s"] < row["uptime_s"]
+
+    other.kill()
+    wait_for(lambda: rows(pop.freshet)[0]["state"] == "homeless")
+    wait_for(lambda: rows(pop.freshet)[0]["relay"].get("why"))
+    (row,) = rows(pop.freshet)
+    assert "dc" not in row["relay"] and row["relay"]["times_lost"] == 2
+    assert row["relay"]["why"].split(": ")[0] in (home.url, other.url)
+    assert p.proc.poll() is None
+    shown = pop.freshet.cli("streams").stdout.splitlines()
+    assert shown[1].split()[2] == "homeless"
+    assert shown[2].startswith("    no home for ") and shown[3].startswith("    https://")
+
+    p.send(signal.SIGTERM)
+    p.wait()
+    wait_for(lambda: rows(pop.freshet) == [])
+
+
+def test_the_newest_publisher_of_a_name_is_the_one_that_is_listed(tiers):
+    pop, (dc,) = tiers(1)
+    dc.kill()
+    # nobody says which of them is to go, so they stay; on either loop
+    crowd = []
+    try:
+        for _ in range(6):
+            crowd.append(BareBroadcaster(pop.rtmp + "/live/show"))
+            (row,) = rows(pop.freshet)
+            assert row["state"] == "homeless"
+            assert row["uptime_s"] < 3, "each waits two seconds for a home"
+        assert len(crowd) == metric(pop.freshet, "freshet_ingest_publishers")
+    finally:
+        for one in crowd:
+            one.close()
+    wait_for(lambda: rows(pop.freshet) == [])
+
+
+def test_a_stream_that_is_relayed_and_watched_is_one_row(
+    tiers, publish, launch, short_dir
+):
+    _, dcs = tiers(1)
+    pop = Pop(launch, short_dir, dcs, "both",
+              f'edge: {{listen: ["http://127.0.0.1:0"], upstream: ["{dcs[0].url}"]}}\n')  # fmt: skip
+    publish(pop.into("show"))
+    (edge,) = pop.freshet.urls("edge.listen")
+    wait_mpd(f"{edge}/live/show/manifest.mpd", lambda m: m.latest() > 0)
+    with Wire(edge) as w:
+        w.get("/live/show/manifest.mpd")
+        assert w.answer()[0] == 200
+        wait_for(lambda: rows(pop.freshet)[0]["viewers"] == 1)
+        (row,) = rows(pop.freshet)
+        assert (row["name"], row["state"]) == ("live/show", "relayed")
+        assert row["relay"]["dc"] == dcs[0].url
+
+
+def test_a_process_that_relays_to_itself_shows_the_broadcast_once(launch, short_dir, publish):
+    text = (
+        QUIET
+        + f"state_dir: {short_dir}/state\n"
+        + "encode: {workers: 1}\n"
+        + 'origin: {listen: ["http://127.0.0.1:0"]}\n'
+        + "apps: {live: {publish: open}}\n"
+    )
+    f = launch(text + 'ingest: {listen: ["rtmp://127.0.0.1:0"]}\n', "self").wait_ready()
+    (tier,) = f.urls("origin.listen")
+    f.write(text + f'ingest: {{listen: ["rtmp://127.0.0.1:0"], relay: ["{tier}"]}}\n')
+    assert f.cli("reload").returncode == 0
+    publish(f.urls("ingest.listen")[0] + "/live/show")
+    wait_for(lambda: rows(f) and rows(f)[0].get("renditions"))
+    (row,) = rows(f)
+    assert (row["state"], row["period"], row["relay"]["dc"]) == ("live", 0, tier)

@@ -155,6 +155,32 @@ def test_an_upstream_that_is_gone_is_seen(two_tiers):
     assert url == f.tier and state in ("left alone for a moment", "failing")
 
 
+def test_who_publishes_through_a_pop_and_where_to(two_tiers, launch):  # noqa: F811
+    f = two_tiers
+    pop = launch(
+        QUIET + f"state_dir: {f.pop.dir}/relay-state\n"
+        f'ingest: {{listen: ["rtmp://127.0.0.1:0"], relay: ["{f.tier}"]}}\n'
+        "apps: {live: {publish: open}}\n",
+        "relay",
+    ).wait_ready()
+    publisher = Publisher(pop.urls("ingest.listen")[0] + "/live/cam")
+    try:
+        wait_for(lambda: any("bitrate_bps" in s["relay"] for s in pop.ask("streams")["streams"]))
+        (row,) = look(pop, rows=1, seconds=3)["tables"]["streams"]
+        name, state, viewers, up, where, gop, latency, tag, worker = row
+        assert (name, state, viewers, worker) == ("live/cam", "relayed", "0", "-")
+        assert where.startswith(f"to {f.tier} for ") and "bit/s; spool " in where
+        assert tag.endswith(" ms")
+        assert f.stop() == 0
+        wait_for(lambda: all("why" in s["relay"] for s in pop.ask("streams")["streams"]))
+        (row,) = look(pop, rows=1, seconds=3)["tables"]["streams"]
+        assert row[1] == "homeless"
+        assert row[4].startswith("no home for ") and f"; {f.tier}: " in row[4]
+        assert "home lost 1, moved 0" in row[4]
+    finally:
+        publisher.end()
+
+
 def test_a_thousand_streams(two_tiers):
     f = two_tiers
     with ThreadPoolExecutor(16) as pool:
