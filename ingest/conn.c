@@ -334,7 +334,7 @@ static void read_input(struct ingest_conn *c)
     }
 }
 
-/* Reads; a publisher that has been caught up with is left to the sweep. */
+/* Reads; a publisher that is no longer fresh and has been caught up with is left to the sweep. */
 static void read_on(struct ingest_conn *c)
 {
     bool was = c->swept;
@@ -342,7 +342,8 @@ static void read_on(struct ingest_conn *c)
     read_input(c);
     if (c->phase > PHASE_PUBLISHING)
         return;
-    c->swept = c->phase == PHASE_PUBLISHING && c->caught_up;
+    c->swept = c->phase == PHASE_PUBLISHING && c->caught_up &&
+               loop_now(c->f->loop) - c->since_us >= INGEST_FRESH_US;
     if (c->swept && !timer_is_set(&c->f->sweep))
         timer_set(c->f->loop, &c->f->sweep, loop_now(c->f->loop) + INGEST_SWEEP_US);
     if (c->swept != was)

@@ -21,6 +21,8 @@ enum { INGEST_READ_BYTES = 64 << 10 };
 /* Publishers are not waited for one by one: a message is small, and there are many. All of a loop
  * are read this often; a chunk is several times as long. */
 #define INGEST_SWEEP_US (50 * MS_US)
+/* But for the first seconds: from when its first pictures come it follows where a Period is. */
+#define INGEST_FRESH_US (3 * SEC_US)
 
 struct ingest {
     int magic;

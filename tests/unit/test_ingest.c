@@ -21,7 +21,7 @@
 #include "core/listen.h"
 #include "core/loop.h"
 #include "core/tls.h"
-#include "ingest/conn.h"
+#include "ingest/conn_int.h"
 #include "tests/unit/rtmp_client.h"
 
 static struct tls_set *server_set;
@@ -634,6 +634,37 @@ static void connections_have_limits_per_address_and_before_they_publish(void **s
     }
 }
 
+/* So that the arrival of its first pictures is known to better than that. */
+static void a_publisher_is_read_with_all_others_when_it_is_no_longer_fresh(void **state)
+{
+    struct world w;
+    struct client c;
+
+    (void)state;
+    begin(&w, false, APPS);
+    client_open(&w, &c);
+    client_publish(&c.out, "live", "show");
+    client_want(&c);
+    TURN_UNTIL(&w, w.live != NULL);
+    client_headers(&c.out, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        client_video(&c.out, 40 * i, "\x17\1\0\0\0key", 8);
+        client_want(&c);
+        TURN_UNTIL(&w, w.tags == i + 3);
+        assert_false(w.live->swept);
+    }
+    pass_time(&w, INGEST_FRESH_US);
+    for (unsigned i = 3; i < 6; i++) {
+        client_video(&c.out, 40 * i, "\x17\1\0\0\0key", 8);
+        client_want(&c);
+        TURN_UNTIL(&w, w.tags == i + 3);
+        assert_true(w.live->swept);
+    }
+    client_close(&c);
+    TURN_UNTIL(&w, connections(&w) == 0);
+    finish(&w);
+}
+
 static void a_bystander_loses_nothing(void **state)
 {
     static const struct {
@@ -736,6 +767,7 @@ int main(void)
         cmocka_unit_test(who_goes_before_the_answer_is_cancelled),
         cmocka_unit_test(the_newest_may_take_over),
         cmocka_unit_test(connections_have_limits_per_address_and_before_they_publish),
+        cmocka_unit_test(a_publisher_is_read_with_all_others_when_it_is_no_longer_fresh),
         cmocka_unit_test(a_bystander_loses_nothing),
         cmocka_unit_test(stopping_tells_the_sink),
     };
