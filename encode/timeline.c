@@ -17,6 +17,7 @@ enum { TIMELINE_MAGIC = 0x71e11e5a };
 enum {
     CTS_MS_MAX = 10 * 1000,
     FRAME_GUESS = 40 * TICKS_PER_MS, /* when there was only one */
+    AUDIO_SEGMENT_MAX = TL_SEGMENT_MS_MAX / 2 * TICKS_PER_MS,
     EIGHTHS = 8,
 };
 
@@ -35,6 +36,14 @@ static int64_t cell_of(int64_t rel, int64_t ms, int64_t timescale, int early)
 static int64_t cell_begin(int64_t cell, int64_t ms, int64_t timescale, int early)
 {
     return tl_div_ceil((cell * EIGHTHS - early) * ms * timescale, EIGHTHS * 1000);
+}
+
+/* The first moment in ticks of `to` that is not before t. */
+static int64_t rescale(int64_t t, int64_t from, int64_t to)
+{
+    int64_t s = tl_div_floor(t, from);
+
+    return s * to + tl_div_ceil((t - s * from) * to, from);
 }
 
 static int64_t timescale_of(const struct timeline *tl, const struct track *tr)
@@ -73,6 +82,28 @@ static void announce(struct timeline *tl)
     tl->ops->period(tl->ctx, &tl->period);
 }
 
+/* The duration that the segment which begins at t will have, if the GOPs stay as they are. */
+static int64_t promise(const struct timeline *tl, const struct track *v, int64_t t)
+{
+    int64_t left = next_segment_t(tl, v, t) - t, span;
+
+    if (v->equal < REGULAR_AFTER)
+        return v->trusted ? tl_div_ceil(left, v->gop) * v->gop : 0;
+    span = v->idr_t - v->since_t; /* of all the equal ones: their mean is exact */
+    return tl_div_round(tl_div_ceil(left * v->equal, span) * span, v->equal);
+}
+
+/* Sound goes by the segments of pictures. It looks at them only where a chunk of it goes out, and
+ * what it has seen is in the chunk's state: so another worker goes by the same. */
+static void look_at_pictures(const struct timeline *tl, struct track *a)
+{
+    const struct track *v = &tl->track[TL_VIDEO];
+    bool promised = v->in_segment && v->promised > 0;
+
+    a->pictures_end = promised ? v->segment_t + v->promised : 0;
+    a->pictures_d = promised ? promise(tl, v, a->pictures_end) : 0;
+}
+
 /* The chunk at hand goes out. */
 static void flush(struct timeline *tl, struct track *tr, uint64_t next_tag)
 {
@@ -101,6 +132,8 @@ static void flush(struct timeline *tl, struct track *tr, uint64_t next_tag)
     c.media = tr->media.data;
     c.media_bytes = tr->media.len;
     tr->end = tr->t + c.d;
+    if (tr->rep == TL_AUDIO)
+        look_at_pictures(tl, tr);
     c.state = tl_state_text(tl, tr, tr->end, next_tag);
     tl->ops->chunk(tl->ctx, &c);
     tl->counts.media_ms = tl_div_floor(tr->end * 1000, init->timescale);
@@ -193,17 +226,6 @@ static void settle_resume(struct timeline *tl, uint64_t tag)
 }
 
 /* --- video --- */
-
-/* The duration that the segment which begins at t will have, if the GOPs stay as they are. */
-static int64_t promise(const struct timeline *tl, const struct track *v, int64_t t)
-{
-    int64_t left = next_segment_t(tl, v, t) - t, span;
-
-    if (v->equal < REGULAR_AFTER)
-        return v->trusted ? tl_div_ceil(left, v->gop) * v->gop : 0;
-    span = v->idr_t - v->since_t; /* of all the equal ones: their mean is exact */
-    return tl_div_round(tl_div_ceil(left * v->equal, span) * span, v->equal);
-}
 
 static void change_promise(struct timeline *tl, struct track *v, int64_t d)
 {
@@ -460,6 +482,35 @@ static bool time_audio(struct timeline *tl, struct track *a, const struct tl_fra
     return true;
 }
 
+/* Where the first segment of pictures ends; 0: it is not promised. */
+static int64_t first_pictures_end(const struct timeline *tl)
+{
+    int64_t t = tl_period_pto(&tl->period, TL_VIDEO), gop = tl->period.gop;
+    int64_t left = next_segment_t(tl, &tl->track[TL_VIDEO], t) - t;
+
+    return gop > 0 ? t + tl_div_ceil(left, gop) * gop : 0;
+}
+
+/* Up to the next end of a segment of pictures, if that can be told, but not of what has nearly ended.
+ * A player that waits with its next manifest for the end of one then waits with it for both. */
+static int64_t audio_segment_end(const struct timeline *tl, const struct track *a)
+{
+    int64_t rate = timescale_of(tl, a), quarter_ms = tl->conf.segment_ms / 4;
+    int64_t by_clock = next_segment_t(tl, a, a->next + quarter_ms * rate / 1000);
+    int64_t end = a->pictures_end, d = a->pictures_d, least;
+
+    if (tl->period.init[TL_VIDEO] == NULL)
+        return by_clock;
+    if (end == TL_NONE)
+        end = first_pictures_end(tl);
+    least = rescale(a->next, rate, INIT_VIDEO_TIMESCALE) + quarter_ms * TICKS_PER_MS;
+    if (end > 0 && end < least && d > 0)
+        end += tl_div_ceil(least - end, d) * d;
+    return end >= least && end - least <= AUDIO_SEGMENT_MAX
+               ? rescale(end, INIT_VIDEO_TIMESCALE, rate)
+               : by_clock;
+}
+
 static void begin_audio_segment(struct timeline *tl, struct track *a)
 {
     int64_t frame = tl->period.init[TL_AUDIO]->frame_ticks;
@@ -467,7 +518,12 @@ static void begin_audio_segment(struct timeline *tl, struct track *a)
     a->in_segment = true;
     a->n++;
     a->segment_t = a->next;
-    a->promised = tl_div_ceil(next_segment_t(tl, a, a->next) - a->next, frame) * frame;
+    a->promised = tl_div_ceil(audio_segment_end(tl, a) - a->next, frame) * frame;
+}
+
+static bool audio_segment_is_over(const struct track *a)
+{
+    return a->next - a->segment_t >= a->promised;
 }
 
 static enum st take_audio(struct timeline *tl, struct track *a, const struct tl_frame *f)
@@ -476,7 +532,7 @@ static enum st take_audio(struct timeline *tl, struct track *a, const struct tl_
     int64_t cell;
     enum st st;
 
-    if (a->in_segment && segment_cell(tl, a, a->next) != segment_cell(tl, a, a->segment_t) &&
+    if (a->in_segment && audio_segment_is_over(a) &&
         !tl_held_back(tl, f)) { /* a gap, or it was held back */
         flush(tl, a, f->tag);
         close_segment(tl, a);
@@ -490,7 +546,7 @@ static enum st take_audio(struct timeline *tl, struct track *a, const struct tl_
     a->next += frame;
     if (tl_held_back(tl, f) && a->count < TL_CHUNK_SAMPLES_MAX)
         return ST_OK;
-    if (segment_cell(tl, a, a->next) != segment_cell(tl, a, a->segment_t)) {
+    if (audio_segment_is_over(a)) {
         flush(tl, a, f->tag + 1);
         close_segment(tl, a);
     } else if (chunk_cell(tl, a, a->next) != cell || a->count == TL_CHUNK_SAMPLES_MAX) {

@@ -9,7 +9,9 @@
  *           Video: decoding time = milliseconds x 90, moved up by the composition offset of the
  *           Period's first frame, so that a segment's first time is its earliest presentation time;
  *           a frame's duration is known when the next one comes. Segments are cut on IDRs.
- *           Audio: a sample counter, set anew when it is more than 100 ms off.
+ *           Audio: a sample counter, set anew when it is more than 100 ms off. Its segments end with
+ *           those of video, at the first frame that begins later, as far as these are promised, and
+ *           else as sound alone does: once per segment duration.
  *           A Period is announced with its first chunk: what configuration has come by then is in
  *           it. An OPEN goes right before the first chunk of a segment, so none is ever empty.
  *           Until it is announced a Period can be moved. While media come faster than time goes (a

@@ -110,6 +110,8 @@ void tl_track_begin(struct timeline *tl, struct track *tr)
     tr->trusted = tr->gop > 0;
     tr->equal = 0;
     tr->ahead = false;
+    tr->pictures_end = TL_NONE;
+    tr->pictures_d = 0;
 }
 
 int64_t tl_end_ms(enum tl_rep rep, bool has_video, int64_t end, int64_t timescale)

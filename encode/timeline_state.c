@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "encode/timeline_int.h"
 
-enum { STATE_VERSION = 2 };
+enum { STATE_VERSION = 3 };
 
 static const char *hash_of(const struct timeline *tl, enum tl_rep rep)
 {
@@ -42,7 +42,10 @@ const char *tl_state_text(struct timeline *tl, const struct track *tr, int64_t e
                      tr->promised, tr->dts, tr->dur, tr->shift, tr->idr_t, tr->gop, tr->equal,
                      tr->equal > 0 ? tr->since_t : 0, tr->trusted);
     else
-        n = snprintf(tl->text + at, size - at, ",\"pos\":%" PRId64 "}", tr->next);
+        n = snprintf(tl->text + at, size - at,
+                     ",\"pos\":%" PRId64 ",\"d\":%" PRId64 ",\"pend\":%" PRId64 ",\"pd\":%" PRId64
+                     "}",
+                     tr->next, tr->promised, tr->pictures_end, tr->pictures_d);
     CHECK(n > 0 && (size_t)n < size - at);
     return tl->text;
 }
@@ -54,7 +57,7 @@ struct state {
     const char *hash[TL_REPS];
     json_int_t d, dts, dur, shift, idr, gop, eq, since;
     int trust;
-    json_int_t pos;
+    json_int_t pos, pend, pd;
 };
 
 /* Bounds that keep every product in 64 bits. */
@@ -75,9 +78,13 @@ static bool sane(const struct state *s, enum tl_rep rep)
                  s->idr <= s->dts && below(s->gop, TL_NUMBER_BITS) && s->eq >= 0 &&
                  s->eq <= TL_EQUAL_MAX && s->since >= 0;
 
+    bool audio = below(s->pos, TL_NUMBER_BITS) && below(s->pend, TL_NUMBER_BITS) &&
+                 below(s->pd, TL_NUMBER_BITS);
+
     /* A GOP that never was must not be counted with. */
-    return period && segment && video && below(s->pos, TL_NUMBER_BITS) &&
-           ((s->d == 0 && s->trust == 0) || s->gop > 0) && (s->eq == 0 || s->since < s->idr);
+    return period && segment && video && audio &&
+           (rep == TL_AUDIO || (s->d == 0 && s->trust == 0) || s->gop > 0) &&
+           (s->eq == 0 || s->since < s->idr);
 }
 
 static bool hash_ok(const char *h)
@@ -106,7 +113,8 @@ static enum st read_state(const json_t *o, enum tl_rep rep, struct state *s)
                     &s->dur, "shift", &s->shift, "idr", &s->idr, "gop", &s->gop, "eq", &s->eq,
                     "since", &s->since, "trust", &s->trust) != 0)
         return ST_EPROTO;
-    if (rep == TL_AUDIO && json_unpack(in, "{s:I}", "pos", &s->pos) != 0)
+    if (rep == TL_AUDIO && json_unpack(in, "{s:I,s:I,s:I,s:I}", "pos", &s->pos, "d", &s->d, "pend",
+                                       &s->pend, "pd", &s->pd) != 0)
         return ST_EPROTO;
     if (version != STATE_VERSION || !hash_ok(s->hash[0]) || !hash_ok(s->hash[1]) || !sane(s, rep))
         return ST_EPROTO;
@@ -134,6 +142,8 @@ static void restore_track(struct track *tr, const struct state *s)
     tr->equal = s->eq;
     tr->since_t = s->since;
     tr->next = s->pos;
+    tr->pictures_end = s->pend;
+    tr->pictures_d = s->pd;
 }
 
 static bool same_period(const struct state *a, const struct state *b)

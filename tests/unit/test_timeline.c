@@ -208,6 +208,59 @@ static void a_duration_is_promised_from_the_first_segment_on(void **state)
         assert_int_equal(nth('O', TL_VIDEO, i + 1)->d, nth('X', TL_VIDEO, i)->d);
 }
 
+/* To the first frame that begins after the pictures' segment. */
+static void sound_is_cut_where_pictures_are(void **state)
+{
+    static const int gops[] = { 60, 20, 45, 250 };
+    struct show s = plain;
+
+    (void)state;
+    s.to_ms = 60000;
+    for (size_t i = 0; i < sizeof gops / sizeof gops[0]; i++) {
+        size_t n, a = 0;
+
+        s.gop = gops[i];
+        play_show(&s);
+        check_rules(TL_AUDIO);
+        check_promises(TL_AUDIO, 0);
+        n = count_of('O', TL_VIDEO);
+        for (size_t v = 0; v < n; v++) {
+            int64_t t = nth('O', TL_VIDEO, v)->t * 8 / 15, d = nth('O', TL_VIDEO, v)->d * 8 / 15;
+
+            if (nth('O', TL_VIDEO, v)->n < nth('P', 0, 0)->first_n + 2)
+                continue; /* it is not known yet how long GOPs are */
+            while (nth('O', TL_AUDIO, a)->t < t)
+                a++;
+            d = nth('O', TL_AUDIO, a)->t + nth('O', TL_AUDIO, a)->d - t - d;
+            assert_in_range(nth('O', TL_AUDIO, a)->t, t, t + 1024 + 48);
+            assert_in_range(d + 48, 0,
+                            1024 + 96); /* by then the promise may be a millisecond off */
+        }
+        assert_in_range(count_of('O', TL_AUDIO), n - 1, n + 5);
+    }
+}
+
+static void where_pictures_promise_nothing_sound_is_cut_by_the_clock(void **state)
+{
+    struct show s = plain;
+    size_t n;
+
+    (void)state;
+    s.to_ms = 6000;
+    begin_script(&s);
+    for (int i = 0; i < 8; i++) {
+        s.gop = i % 2 == 0 ? 150 : 90;
+        s.from_ms = s.to_ms;
+        s.to_ms += s.gop * 100 / 3;
+        add_show(&s);
+    }
+    play();
+    check_rules(TL_AUDIO);
+    n = count_of('X', TL_AUDIO);
+    for (size_t i = n - 10; i < n - 1; i++)
+        assert_in_range(nth('X', TL_AUDIO, i)->d, 95000, 97000);
+}
+
 static void gops_that_differ_are_not_trusted_again_before_three_are_equal(void **state)
 {
     struct show s = plain;
@@ -818,6 +871,8 @@ int main(void)
         cmocka_unit_test(chunks_are_as_long_as_they_should_be),
         cmocka_unit_test(a_segment_begins_at_an_idr_and_once_per_cell),
         cmocka_unit_test(a_duration_is_promised_from_the_first_segment_on),
+        cmocka_unit_test(sound_is_cut_where_pictures_are),
+        cmocka_unit_test(where_pictures_promise_nothing_sound_is_cut_by_the_clock),
         cmocka_unit_test(gops_that_differ_are_not_trusted_again_before_three_are_equal),
         cmocka_unit_test(a_period_takes_the_gops_of_the_one_before),
         cmocka_unit_test(an_idr_that_does_not_come_makes_the_promise_longer),
