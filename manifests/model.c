@@ -215,6 +215,7 @@ enum st model_new(const struct model_conf *conf, struct model **out)
         return ST_ENOMEM;
     OBJ_INIT(m, MODEL_MAGIC);
     m->conf = *conf;
+    m->longest_us = conf->segment_us;
     memcpy(m->session, conf->session, MODEL_SESSION_LEN);
     m->conf.session = m->session;
     if (conf->segments_max == 0)
@@ -495,7 +496,17 @@ static enum st duration_ok(const struct model_rep *r, int64_t d)
     return d <= model_ticks(r, MODEL_LONGEST_US) ? ST_OK : ST_ELIMIT;
 }
 
-static enum st open_again(struct model_rep *r, struct model_segment *s, int64_t t, int64_t d)
+/* A segment is, or is to be, that long. */
+static void note_duration(struct model *m, const struct model_rep *r, int64_t d)
+{
+    int64_t us = model_us(r, d);
+
+    if (us > m->longest_us)
+        m->longest_us = us;
+}
+
+static enum st open_again(struct model *m, struct model_rep *r, struct model_segment *s, int64_t t,
+                          int64_t d)
 {
     if (t != s->t)
         return ST_EPROTO;
@@ -505,6 +516,7 @@ static enum st open_again(struct model_rep *r, struct model_segment *s, int64_t 
     s->promised = d > 0;
     if (d > 0)
         r->promise = d;
+    note_duration(m, r, d);
     return ST_OK;
 }
 
@@ -538,7 +550,7 @@ enum st model_open(struct model *m, const char *rep, uint64_t n, int64_t t, int6
         return st;
     s = open_segment(r);
     if (s != NULL && n == s->n)
-        return open_again(r, s, t, d);
+        return open_again(m, r, s, t, d);
     if (n < r->next)
         return ST_ENOENT;
     if (s != NULL || n > r->next || r->stopped || t < r->end)
@@ -558,6 +570,7 @@ enum st model_open(struct model *m, const char *rep, uint64_t n, int64_t t, int6
     r->next = n + 1;
     r->reached = t;
     r->promise = d;
+    note_duration(m, r, d);
     r->between = false;
     r->n_parts = 0;
     track->used = true;
@@ -637,6 +650,7 @@ static void close_segment(struct model *m, struct model_rep *r, struct model_seg
     r->end = s->t + d;
     if (d > r->longest)
         r->longest = d;
+    note_duration(m, r, d);
     bps = measure(m, r, s);
     if (bps > r->peak_bps) {
         r->peak_bps = bps;

@@ -139,9 +139,10 @@ struct model {
     bool ended;
     struct model_period **period; /* in time; the last one is current */
     unsigned n_periods, periods_room;
-    bool any;         /* there was a Period: */
-    uint32_t last_k;  /* of the newest, which may be gone */
-    int64_t floor_us; /* where the next Period may start, but for the current one's media */
+    bool any;           /* there was a Period: */
+    uint32_t last_k;    /* of the newest, which may be gone */
+    int64_t floor_us;   /* where the next Period may start, but for the current one's media */
+    int64_t longest_us; /* of all segments ever, as promised and as they were; never falls */
     struct model_track track[MODEL_TRACKS_MAX];
     unsigned n_tracks;
 };

@@ -30,7 +30,7 @@ struct pen {
     int64_t cut_us;     /* what ends here or before is not listed */
     int64_t end_us;     /* of the newest listed segment */
     int64_t longest_us; /* the longest listed segment, at least the target duration */
-    bool chunked;       /* the newest segments were promised */
+    bool chunked;       /* the newest segments were promised, and could be had before their end */
     bool whole;         /* pictures in progress are not: nothing in progress is listed */
     const struct model_period *newest; /* of those shown; NULL: there is nothing to show */
     const struct model_period *last;   /* shown before the one in hand; NULL: it is the first */
@@ -150,7 +150,8 @@ static void survey(struct pen *w)
     for (unsigned j = 0; w->newest != NULL && j < w->newest->n_reps; j++) {
         const struct model_rep *r = &w->newest->rep[j];
 
-        if (rep_shown(w, r) && !model_segment(r, r->segments.n - 1)->promised)
+        if (rep_shown(w, r) &&
+            (!model_segment(r, r->segments.n - 1)->promised || ahead_us(w, r, r->promise) == 0))
             w->chunked = false;
     }
 }
@@ -228,20 +229,30 @@ static void put_timeline(struct buf *b, const struct model_rep *r, struct span v
     buf_puts(b, "</SegmentTimeline>");
 }
 
-/* availabilityTimeOffset; 0: none. It stays between two segments, which is a chunk's time: Shaka
- * Player works with the one that it sees first, and would stay behind by it for good. */
-static int64_t offset_us(const struct pen *w, const struct model_rep *r,
-                         const struct model_segment *last)
+/* The newest segment can be had while it grows. That stays so between two segments, which is a
+ * chunk's time. */
+static bool grows(const struct pen *w, const struct model_rep *r, const struct model_segment *last)
 {
-    if (!w->live || last->open || !r->between || !last->promised || w->whole)
-        return early_us(w, r, last);
-    return ahead_us(w, r, r->promise);
+    return w->live && !w->whole && (last->open || (r->between && last->promised)) &&
+           ahead_us(w, r, r->promise) > 0;
+}
+
+/* availabilityTimeOffset, one for all Representations: before the end of the longest segment of the
+ * broadcast (maxSegmentDuration). 0: nothing that grows is to be had. Shaka Player takes the least
+ * that it has ever read, also from Periods that are over, and counts it from the longest segment
+ * that it has ever heard of: by an offset of each one's own it would stay behind for good. What is
+ * listed is there; to be said to have been there for longer than it was changes nothing for it. */
+static int64_t offset_us(const struct pen *w, bool growing)
+{
+    bool offered = w->live && !w->whole && (w->chunked || growing);
+
+    return offered ? w->m->longest_us - w->m->conf.chunk_us - SLACK_US : 0;
 }
 
 static void put_template(const struct pen *w, const struct model_rep *r, struct span v, int64_t pto)
 {
-    const struct model_segment *last = model_segment(r, v.first + v.n - 1);
-    int64_t early = offset_us(w, r, last);
+    bool growing = grows(w, r, model_segment(r, v.first + v.n - 1));
+    int64_t early = offset_us(w, growing);
     struct buf *b = w->b;
 
     buf_printf(b, "<SegmentTemplate timescale=\"%" PRIu32 "\"", r->init.timescale);
@@ -250,8 +261,10 @@ static void put_template(const struct pen *w, const struct model_rep *r, struct 
     if (early > 0) {
         buf_puts(b, " availabilityTimeOffset=\"");
         put_seconds(b, early);
-        buf_puts(b, "\" availabilityTimeComplete=\"false\"");
+        buf_puts(b, "\"");
     }
+    if (growing)
+        buf_puts(b, " availabilityTimeComplete=\"false\"");
     buf_printf(b,
                " startNumber=\"%" PRIu64 "\" initialization=\"$RepresentationID$/init-%s.mp4\""
                " media=\"$RepresentationID$/$Number$.m4s\">",
@@ -493,7 +506,7 @@ static void put_head(const struct pen *w)
     } else {
         put_duration(b, "mediaPresentationDuration", w->end_us);
     }
-    put_duration(b, "maxSegmentDuration", w->longest_us);
+    put_duration(b, "maxSegmentDuration", w->m->longest_us);
     put_duration(b, "minBufferTime", SECOND_US);
     buf_puts(b, ">\n");
 }

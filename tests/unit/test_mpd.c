@@ -211,6 +211,8 @@ static void elements_come_in_the_order_of_the_schema(void **state)
     model_free(&m);
 }
 
+static const char growing[] = " availabilityTimeComplete=\"false\"";
+
 static void a_segment_in_progress_is_listed_while_it_is_promised(void **state)
 {
     struct model *m = begun();
@@ -218,14 +220,12 @@ static void a_segment_in_progress_is_listed_while_it_is_promised(void **state)
     (void)state;
     second(m, 3, 2);
     model_cut(m); /* the publisher has fallen silent */
-    assert_int_equal(said(m, "availabilityTime"), 0);
+    assert_int_equal(said(m, growing), 0);
     assert_int_equal(model_open(m, "v0", 4, 3 * V, V), ST_OK);
-    assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""),
-                     1);
+    assert_int_equal(said(m, growing), 1);
     assert_int_equal(said(m, "<S t=\"180000\" d=\"90000\" r=\"1\"/>"), 1);
     assert_int_equal(model_open(m, "v0", 4, 3 * V, V + 9000), ST_OK);
-    assert_int_equal(said(m, " availabilityTimeOffset=\"0.85\" availabilityTimeComplete=\"false\""),
-                     1);
+    assert_int_equal(said(m, growing), 1);
     assert_int_equal(said(m, "<S t=\"180000\" d=\"90000\"/><S d=\"99000\"/>"), 1);
     assert_int_equal(model_open(m, "v0", 4, 3 * V, 0), ST_OK);
     assert_int_equal(said(m, "availabilityTime"), 0);
@@ -248,27 +248,69 @@ static void between_two_segments_nothing_changes(void **state)
     (void)state;
     assert_int_equal(model_open(m, "v0", 3, 2 * V, V), ST_OK);
     assert_int_equal(model_open(m, "a0", 3, 2 * A, A), ST_OK);
-    assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""),
-                     2);
+    assert_int_equal(said(m, growing), 2);
     assert_int_equal(model_chunk(m, "v0", 3, 2 * V, V - 3000, true, 5), ST_OK);
     assert_int_equal(model_chunk(m, "a0", 3, 2 * A, A, true, 5), ST_OK);
     assert_int_equal(model_close(m, "v0", 3, V - 3000), ST_OK); /* a little shorter than promised */
     assert_int_equal(model_close(m, "a0", 3, A), ST_OK);
-    assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\" availabilityTimeComplete=\"false\""),
-                     2);
+    assert_int_equal(said(m, growing), 2);
     assert_int_equal(model_open(m, "v0", 4, 3 * V, 0), ST_OK); /* not promised: so is the sound */
     assert_int_equal(said(m, "availabilityTime"), 0);
     assert_int_equal(model_chunk(m, "v0", 4, 3 * V, V, true, 5), ST_OK);
     assert_int_equal(model_close(m, "v0", 4, V), ST_OK);
-    assert_int_equal(said(m, "availabilityTimeComplete"), 1);
+    assert_int_equal(said(m, growing), 1);
     model_cut(m);
-    assert_int_equal(said(m, "availabilityTime"), 0);
+    assert_int_equal(said(m, growing), 0);
     whole(m, "v0", 5, 4 * V, V, 1);
-    assert_int_equal(said(m, "availabilityTimeComplete"), 1);
+    assert_int_equal(said(m, growing), 1);
     begin(m, 1, 5000000, 70); /* nothing follows in the Period before */
-    assert_int_equal(said(m, "availabilityTime"), 0);
+    assert_int_equal(said(m, growing), 0);
     model_end(m);
     assert_int_equal(said(m, "availabilityTime"), 0);
+    model_free(&m);
+}
+
+/* Who comes while a publisher is away, or has come back, gets as near to him as all others. */
+static void one_offset_holds_for_all_of_it(void **state)
+{
+    static const char of_a_second[] = " availabilityTimeOffset=\"0.75\"";
+    struct model *m = begun();
+
+    (void)state;
+    second(m, 3, 2);
+    assert_int_equal(said(m, of_a_second), 2);
+    model_cut(m);
+    assert_int_equal(said(m, of_a_second), 2);
+    begin(m, 1, 5000000, 70);
+    assert_int_equal(said(m, of_a_second), 2); /* nothing of the new one is to be seen */
+    second(m, 70, 5);
+    assert_int_equal(said(m, of_a_second), 4);
+    assert_int_equal(said(m, growing), 2);
+    model_end(m);
+    assert_int_equal(said(m, "availabilityTime"), 0);
+    model_free(&m);
+}
+
+/* With pictures in long segments and sound in short ones, too; and it does not come nearer again. */
+static void the_offset_is_that_of_the_longest_segment_ever(void **state)
+{
+    static const char of_two_seconds[] = " availabilityTimeOffset=\"1.75\"";
+    struct model *m = begun();
+
+    (void)state;
+    assert_int_equal(model_open(m, "v0", 3, 2 * V, V), ST_OK);
+    whole(m, "a0", 3, 2 * A, A, 8000);
+    assert_int_equal(said(m, " availabilityTimeOffset=\"0.75\""), 2);
+    assert_int_equal(model_open(m, "v0", 3, 2 * V, 2 * V), ST_OK);
+    assert_int_equal(said(m, of_two_seconds), 2);
+    assert_int_equal(said(m, " maxSegmentDuration=\"PT2S\""), 1);
+    assert_int_equal(model_chunk(m, "v0", 3, 2 * V, V, true, 5), ST_OK);
+    assert_int_equal(model_close(m, "v0", 3, V), ST_OK); /* it was none, after all */
+    assert_int_equal(said(m, of_two_seconds), 2);
+    second(m, 4, 3);
+    assert_int_equal(model_expire(m, 3000000), 2); /* and by now it is gone */
+    assert_int_equal(said(m, of_two_seconds), 2);
+    assert_int_equal(said(m, " maxSegmentDuration=\"PT2S\""), 1);
     model_free(&m);
 }
 
@@ -649,6 +691,8 @@ int main(void)
         cmocka_unit_test(elements_come_in_the_order_of_the_schema),
         cmocka_unit_test(a_segment_in_progress_is_listed_while_it_is_promised),
         cmocka_unit_test(between_two_segments_nothing_changes),
+        cmocka_unit_test(one_offset_holds_for_all_of_it),
+        cmocka_unit_test(the_offset_is_that_of_the_longest_segment_ever),
         cmocka_unit_test(sound_waits_for_pictures_in_progress),
         cmocka_unit_test(equal_segments_are_one_run_and_gaps_have_a_time),
         cmocka_unit_test(a_reconnect_is_a_period_of_its_own),
