@@ -131,6 +131,16 @@ def peace(watch):
     return report["players"].values()
 
 
+def newcomers(stage):
+    """Players that come by now get what is newest, as all did who have come before."""
+    watch = stage.watch()
+    watch.settle()
+    watch.calm(6)
+    report = watch.report(stop=False)
+    assert report["ok"], describe(report)
+    return report["players"].values()
+
+
 # Nothing is made while a broadcaster is away, and it takes a moment to begin; players wait that long,
 # go on with what is newest, and slow down from there; where a source begins anew its time is measured
 # anew.

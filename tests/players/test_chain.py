@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 
 from cable import Cable  # noqa: E402
 from conftest import QUIET, launch, make_certificate, short_dir  # noqa: E402, F401
-from stage import AWAY, Stage, kill_the_worker, peace  # noqa: E402
+from stage import AWAY, Stage, kill_the_worker, newcomers, peace  # noqa: E402
 from watching import describe  # noqa: E402
 
 pytest_plugins = ["again"]
@@ -99,6 +99,16 @@ def test_players_live_through_one_fault_after_the_other(stage):
     freeze_the_broadcaster(watch, source)
     for player in peace(watch):
         assert (player["periods"], player["jumps"]) == (["p0", "p1", "p2"], 1)
+    for player in newcomers(stage):
+        assert (player["periods"], player["jumps"]) == (["p2"], 0)
+
+
+@pytest.mark.long
+def test_pictures_in_long_segments_and_sound_in_short_ones(stage):
+    stage.source("--gop", 250 / 30)  # OBS, as it comes
+    stage.mpd(lambda m: m.latest() >= 2)
+    for player in newcomers(stage):
+        assert (player["periods"], player["jumps"]) == (["p0"], 0)
 
 
 @pytest.mark.long
