@@ -10,7 +10,8 @@
  *           their tracks when they first see it. A static document begins where its media begins.
  * Spec      ISO/IEC 23009-1; design.md section 6. BaseURL SESSION/ in every Period, none with
  *           in_session. Latency is what the newest segments allow: chunks of a promised segment,
- *           or whole segments.
+ *           or whole segments. availabilityTimeOffset is one for the whole document, which players
+ *           may hold against maxSegmentDuration; neither comes nearer again.
  * Units     publish_us Unix microseconds, window_us microseconds of media, latency_ms
  *           milliseconds.
  * Owner     the caller owns the buffer and its limit.
