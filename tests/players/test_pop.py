@@ -167,7 +167,7 @@ GONE = {**AWAY, "max_http_errors": 20, "max_errors": 10}
 
 def test_players_live_through_one_death_after_the_other(stage):
     source = stage.source()
-    watch = stage.watch(**{**GONE, "max_waiting": 8})
+    watch = stage.watch(**{**GONE, "max_waiting": 8, "max_ranges": 3})  # one for each Period
     watch.settle()
     kill_the_worker(stage, watch)
     cut_the_subscription(stage, watch)
