@@ -721,6 +721,15 @@ void model_had_peak(struct model *m, const char *rep, uint32_t bps)
         r->peak_bps = m->track[r->track].bps = bps;
 }
 
+enum st model_had_longest(struct model *m, int64_t us)
+{
+    if (us < 0 || us > MODEL_LONGEST_US)
+        return ST_ELIMIT;
+    if (us > m->longest_us)
+        m->longest_us = us;
+    return ST_OK;
+}
+
 /* --- the end of things --- */
 
 static size_t expire_rep(struct model_rep *r, int64_t before_us)

@@ -23,5 +23,7 @@ bool model_period_empty(const struct model_period *p);
 MUST_USE enum st model_go_on(struct model *m, const char *rep, uint64_t msn);
 /* Of segments that are told no more. */
 void model_had_peak(struct model *m, const char *rep, uint32_t bps);
+/* And the longest of the broadcast. ELIMIT: none can be that long. */
+MUST_USE enum st model_had_longest(struct model *m, int64_t us);
 
 #endif

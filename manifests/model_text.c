@@ -84,8 +84,8 @@ void model_write(const struct model *m, struct buf *out)
         left[i] = MODEL_TEXT_SEGMENTS;
     for (unsigned i = n; i-- > 0;)
         share[i] = share_of(newest[i], left);
-    buf_printf(out, "{\"v\":1,\"session\":\"%s\",\"ast\":%lld,\"periods\":[", m->session,
-               (long long)m->conf.ast_s);
+    buf_printf(out, "{\"v\":2,\"session\":\"%s\",\"ast\":%lld,\"longest\":%lld,\"periods\":[",
+               m->session, (long long)m->conf.ast_s, (long long)m->longest_us);
     for (unsigned i = 0; i < n; i++) {
         if (!share[i].any)
             continue;
@@ -207,18 +207,19 @@ enum st model_read(struct model *m, const char *text, size_t n)
 {
     json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL), *periods, *p;
     const char *session;
-    json_int_t v, ast;
-    enum st st = ST_OK;
+    json_int_t v, ast, longest;
+    enum st st;
     size_t i;
 
     if (j == NULL ||
-        json_unpack(j, "{s:I, s:s, s:I, s:o !}", "v", &v, "session", &session, "ast", &ast,
-                    "periods", &periods) != 0 ||
-        v != 1 || strcmp(session, m->session) != 0 || ast != m->conf.ast_s ||
+        json_unpack(j, "{s:I, s:s, s:I, s:I, s:o !}", "v", &v, "session", &session, "ast", &ast,
+                    "longest", &longest, "periods", &periods) != 0 ||
+        v != 2 || strcmp(session, m->session) != 0 || ast != m->conf.ast_s ||
         !json_is_array(periods) || json_array_size(periods) > MODEL_TEXT_PERIODS || m->any) {
         json_decref(j);
         return ST_EPROTO;
     }
+    st = model_had_longest(m, longest);
     json_array_foreach(periods, i, p) if (st == ST_OK) st = read_period(m, p);
     json_decref(j);
     return st;

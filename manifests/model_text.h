@@ -3,7 +3,7 @@
  * Purpose   what a process that was killed had told players of the last Periods, so that its
  *           successor lists them as they were: ended, before its own. A segment that was open is
  *           not in it.
- * Format    {"v": 1, "session", "ast", "periods": [{"k", "start", "reps": [{"name", "pto",
+ * Format    {"v": 2, "session", "ast", "longest", "periods": [{"k", "start", "reps": [{"name", "pto",
  *           "number", "msn", "peak", what INIT says, "segments": [[t, d, size], ...]}]}]}
  * Units     those of manifests/model.h.
  * Owner     the caller has the text and the model.

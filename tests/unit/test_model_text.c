@@ -130,6 +130,25 @@ static void the_manifest_is_the_same_after_a_restart(void **state)
     model_free(&back);
 }
 
+/* Players hold on to the longest segment that they have heard of: a restart must not make it less. */
+static void the_longest_is_told_also_when_it_is_gone(void **state)
+{
+    struct model *m = fresh(), *back;
+
+    (void)state;
+    begin(m, 0, 2, 3);
+    assert_int_equal(model_open(m, "v0", 3, 2 * V, 3 * V), ST_OK); /* promised, and never so */
+    assert_int_equal(model_chunk(m, "v0", 3, 2 * V, V, true, 1000), ST_OK);
+    assert_int_equal(model_close(m, "v0", 3, V), ST_OK);
+    whole(m, "a0", 3, 2 * A, A, 8000);
+    seconds(m, 4, 3, 2);
+    back = again(m);
+    assert_int_equal(back->longest_us, 3000000);
+    assert_same_manifest(m, back);
+    model_free(&m);
+    model_free(&back);
+}
+
 static void a_segment_that_was_open_is_not_told(void **state)
 {
     struct model *m = fresh(), *back;
@@ -202,8 +221,9 @@ static void a_model_without_segments_is_a_text_without_periods(void **state)
 }
 
 static const char good[] =
-    "{\"v\":1,\"session\":\"mflm0qk2a1b2c\",\"ast\":1760000000,\"periods\":[{\"k\":0,\"start\":"
-    "2000000,\"reps\":[{\"name\":\"v0\",\"pto\":180000,\"number\":3,\"msn\":0,\"peak\":9,"
+    "{\"v\":2,\"session\":\"mflm0qk2a1b2c\",\"ast\":1760000000,\"longest\":4000000,"
+    "\"periods\":[{\"k\":0,\"start\":2000000,\"reps\":[{\"name\":\"v0\",\"pto\":180000,\"number\":"
+    "3,\"msn\":0,\"peak\":9,"
     "\"timescale\":90000,\"codecs\":\"avc1.64001f\",\"hash\":\"0a1b2c3d\",\"size\":[1280,720],"
     "\"sar\":[0,0],\"fps\":[30,1],\"rate\":0,\"channels\":0,\"bandwidth\":0,\"segments\":[[180000,"
     "90000,1000],[270000,90000,1000]]}]}]}";
@@ -212,8 +232,11 @@ static const char good[] =
 static const struct {
     const char *from, *to;
 } wrong[] = {
-    { "\"v\":1", "\"v\":2" },
-    { "\"v\":1,", "" },
+    { "\"v\":2", "\"v\":1" },
+    { "\"v\":2,", "" },
+    { "\"longest\":4000000,", "" },
+    { "4000000", "-1" },
+    { "4000000", "60000001" },
     { "mflm0qk2a1b2c", "mflm0qk2a1b2d" }, /* another session's */
     { "1760000000", "1760000001" },
     { "{\"k\":0,", "{" },
@@ -308,6 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_manifest_is_the_same_after_a_restart),
+        cmocka_unit_test(the_longest_is_told_also_when_it_is_gone),
         cmocka_unit_test(a_segment_that_was_open_is_not_told),
         cmocka_unit_test(the_next_period_follows_what_was_read),
         cmocka_unit_test(only_the_newest_are_told_and_numbers_go_on),
