@@ -57,9 +57,9 @@ struct track {
     int64_t next;    /* time of the next frame, in samples */
     bool ahead;      /* the counter was: frames are dropped until it is not */
     int64_t last_ms; /* session time of the last frame; TL_NONE: none yet */
-    /* of pictures when the last chunk of sound went out, in their ticks, as promised; 0: is not: */
-    int64_t pictures_end,
-        pictures_d; /* of the segment, TL_NONE: no chunk yet; of the one after it */
+    /* what the last chunk of sound has seen of pictures, as promised, in their ticks; 0: nothing is */
+    int64_t pictures_end; /* of the segment; TL_NONE: there was no chunk yet */
+    int64_t pictures_d;   /* of the one after it */
 };
 
 struct timeline {

@@ -77,7 +77,6 @@ static bool sane(const struct state *s, enum tl_rep rep)
                  below(s->dur, TL_NUMBER_BITS) && below(llabs(s->shift), 31) && s->idr >= 0 &&
                  s->idr <= s->dts && below(s->gop, TL_NUMBER_BITS) && s->eq >= 0 &&
                  s->eq <= TL_EQUAL_MAX && s->since >= 0;
-
     bool audio = below(s->pos, TL_NUMBER_BITS) && below(s->pend, TL_NUMBER_BITS) &&
                  below(s->pd, TL_NUMBER_BITS);
 
