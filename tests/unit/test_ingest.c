@@ -309,16 +309,21 @@ static void pass_time(struct world *w, uint64_t us)
     assert_int_equal(loop_turn_nowait(&w->loop), ST_OK);
 }
 
+static void client_goes_on_air(struct world *w, struct client *c)
+{
+    client_open(w, c);
+    client_publish(&c->out, "live", "show");
+    client_want(c);
+    TURN_UNTIL(w, heard(c, "NetStream.Publish.Start"));
+}
+
 static void one_broadcast(bool tls)
 {
     struct world w;
     struct client c;
 
     begin(&w, tls, APPS);
-    client_open(&w, &c);
-    client_publish(&c.out, "live", "show");
-    client_want(&c);
-    TURN_UNTIL(&w, heard(&c, "NetStream.Publish.Start"));
+    client_goes_on_air(&w, &c);
     assert_int_equal(metric_get(&w.loop.metrics->ingest_publishers), 1);
     client_headers(&c.out, 0);
     client_video(&c.out, 0, "\x17\1\0\0\0key", 8);
@@ -356,10 +361,7 @@ static void who_just_goes_has_dropped(void **state)
 
     (void)state;
     begin(&w, false, APPS);
-    client_open(&w, &c);
-    client_publish(&c.out, "live", "show");
-    client_want(&c);
-    TURN_UNTIL(&w, heard(&c, "NetStream.Publish.Start"));
+    client_goes_on_air(&w, &c);
     client_close(&c);
     TURN_UNTIL(&w, connections(&w) == 0);
     assert_true(said(&w, "dropped;"));
@@ -622,10 +624,7 @@ static void connections_have_limits_per_address_and_before_they_publish(void **s
         TURN_UNTIL(&w, connections(&w) == 0);
         /* what has gone counts no more, and who publishes is not "unpublished" */
         for (int i = 0; i < (k == 2 ? 5 : 3); i++) {
-            client_open(&w, &c[i]);
-            client_publish(&c[i].out, "live", "show");
-            client_want(&c[i]);
-            TURN_UNTIL(&w, heard(&c[i], "Publish.Start"));
+            client_goes_on_air(&w, &c[i]);
         }
         for (int i = 0; i < (k == 2 ? 5 : 3); i++)
             client_close(&c[i]);
@@ -642,10 +641,7 @@ static void a_publisher_is_read_with_all_others_when_it_is_no_longer_fresh(void 
 
     (void)state;
     begin(&w, false, APPS);
-    client_open(&w, &c);
-    client_publish(&c.out, "live", "show");
-    client_want(&c);
-    TURN_UNTIL(&w, w.live != NULL);
+    client_goes_on_air(&w, &c);
     client_headers(&c.out, 0);
     for (unsigned i = 0; i < 3; i++) {
         client_video(&c.out, 40 * i, "\x17\1\0\0\0key", 8);
@@ -733,10 +729,7 @@ static void stopping_tells_the_sink(void **state)
 
     (void)state;
     begin(&w, false, APPS);
-    client_open(&w, &c);
-    client_publish(&c.out, "live", "show");
-    client_want(&c);
-    TURN_UNTIL(&w, heard(&c, "Publish.Start"));
+    client_goes_on_air(&w, &c);
     listener_free(&w.ln);
     assert_int_equal(loop_turn_nowait(&w.loop), ST_OK);
     assert_int_equal(connections(&w), 1); /* stays */
@@ -745,10 +738,7 @@ static void stopping_tells_the_sink(void **state)
     finish(&w);
 
     begin(&w, false, APPS);
-    client_open(&w, &c);
-    client_publish(&c.out, "live", "show");
-    client_want(&c);
-    TURN_UNTIL(&w, heard(&c, "Publish.Start"));
+    client_goes_on_air(&w, &c);
     client_close(&c);
     finish(&w);
 }
