@@ -3,7 +3,7 @@
  * Purpose   workers are HTTP/2 servers on unix sockets in the test itself: they keep what they get
  *           and answer with records of its choice. The state records are real files, written by the
  *           real thread. Time is the test's: pass_ms() lets it go on, and what is due fires.
- * Waiting   until(w, cond) turns everything until cond holds; the test fails when it never does.
+ * Waiting   until(w, cond) of tests/unit/h2_script.h
  */
 #ifndef TESTS_UNIT_HOME_WORLD_H
 #define TESTS_UNIT_HOME_WORLD_H
@@ -39,8 +39,9 @@
 #include "origin/disk.h"
 #include "origin/home.h"
 #include "origin/home_int.h"
+#include "tests/unit/h2_script.h"
 
-enum { WORKERS = 3, CONNS = 16, SAIDS = 64, PATIENCE_S = 20, SAY_BYTES = 128 << 10 };
+enum { WORKERS = 3, CONNS = 16, SAIDS = 64 };
 
 static uint64_t world_mono_us = 1000 * SEC_US;
 static int64_t world_wall_us = INT64_C(1800000000) * (int64_t)SEC_US;
@@ -50,14 +51,10 @@ static const struct clock_source world_clock = { world_mono, world_wall };
 
 /* One exchange, as a worker sees it. */
 struct said {
-    struct h2_body body;
+    struct words words;
     struct h2 *h2;
     int32_t id;
     int worker, conn;
-    struct buf out; /* what it says; */
-    size_t off;     /* so far */
-    uint64_t seq;
-    bool last;
     struct buf got; /* what the home sends */
     bool got_all, closed;
     char path[160], session[32], ast[32], ladder[128], period[160], resume[8192];
@@ -95,25 +92,6 @@ struct world {
 
 /* --- a worker --- */
 
-static inline enum st say_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
-{
-    struct said *s = CONTAINER_OF(b, struct said, body);
-
-    *n = s->out.len - s->off < max ? s->out.len - s->off : max;
-    *last = s->last && *n == s->out.len - s->off;
-    return *n > 0 || *last ? ST_OK : ST_MORE;
-}
-
-static inline int say_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
-{
-    struct said *s = CONTAINER_OF(b, struct said, body);
-
-    assert_true(max > 0);
-    v[0] = (struct h2_slice){ s->out.data + s->off, n, NULL };
-    s->off += n;
-    return 1;
-}
-
 static inline void *on_stream(struct h2 *h2, void *ctx, int32_t id)
 {
     struct world *w = ctx;
@@ -121,7 +99,7 @@ static inline void *on_stream(struct h2 *h2, void *ctx, int32_t id)
 
     assert_true(s != NULL && w->saids < SAIDS);
     w->said[w->saids++] = s;
-    s->body = (struct h2_body){ .avail = say_avail, .take = say_take };
+    words_init(&s->words);
     s->h2 = h2;
     s->id = id;
     for (int i = 0; i < w->conns; i++)
@@ -129,9 +107,6 @@ static inline void *on_stream(struct h2 *h2, void *ctx, int32_t id)
             s->worker = w->conn[i].worker;
             s->conn = i;
         }
-    buf_init(&s->out, 1 << 20);
-    (void)buf_grow(&s->out, SAY_BYTES); /* slices point into it: it must not move */
-    s->out.len = 0;
     buf_init(&s->got, 8 << 20);
     return s;
 }
@@ -140,21 +115,15 @@ static inline void on_header(struct h2 *h2, void *stream, int32_t id, const char
                              size_t name_len, const char *value, size_t value_len)
 {
     struct said *s = stream;
-    const struct {
-        const char *name;
-        char *to;
-        size_t room;
-    } fields[] = { { ":path", s->path, sizeof s->path },
-                   { "freshet-session", s->session, sizeof s->session },
-                   { "freshet-ast", s->ast, sizeof s->ast },
-                   { "freshet-ladder", s->ladder, sizeof s->ladder },
-                   { "freshet-period", s->period, sizeof s->period },
-                   { "freshet-resume", s->resume, sizeof s->resume } };
+    const struct script_field fields[] = { { ":path", s->path, sizeof s->path },
+                                           { "freshet-session", s->session, sizeof s->session },
+                                           { "freshet-ast", s->ast, sizeof s->ast },
+                                           { "freshet-ladder", s->ladder, sizeof s->ladder },
+                                           { "freshet-period", s->period, sizeof s->period },
+                                           { "freshet-resume", s->resume, sizeof s->resume } };
 
     (void)h2, (void)id;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (strlen(fields[i].name) == name_len && memcmp(name, fields[i].name, name_len) == 0)
-            (void)snprintf(fields[i].to, fields[i].room, "%.*s", (int)value_len, value);
+    script_keep(fields, sizeof fields / sizeof fields[0], name, name_len, value, value_len);
 }
 
 static inline void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
@@ -165,7 +134,7 @@ static inline void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
     struct h2_nv nv = { .name = ":status", .value = status, .name_len = 7, .value_len = 3 };
 
     (void)last;
-    assert_int_equal(h2_respond(h2, id, &nv, 1, strcmp(status, "200") == 0 ? &s->body : NULL),
+    assert_int_equal(h2_respond(h2, id, &nv, 1, strcmp(status, "200") == 0 ? &s->words.body : NULL),
                      ST_OK);
 }
 
@@ -219,25 +188,8 @@ static inline void hang_up(struct world *w, int i)
 
 static inline void serve(struct world *w, int i)
 {
-    static uint8_t buf[64 << 10];
-    struct iovec v[16];
-    struct h2 *h2 = w->conn[i].h2;
-    ssize_t n;
-
-    if (h2 == NULL)
-        return;
-    while ((n = read(w->conn[i].fd, buf, sizeof buf)) > 0)
-        assert_true(h2_feed(h2, buf, (size_t)n) >= ST_OK);
-    if (n == 0) {
+    if (w->conn[i].h2 != NULL && !script_serve(w->conn[i].fd, w->conn[i].h2))
         hang_up(w, i);
-        return;
-    }
-    while (h2_pump(h2, 64 << 10) >= ST_OK && outq_bytes(h2_outq(h2)) > 0) {
-        n = writev(w->conn[i].fd, v, outq_iov(h2_outq(h2), v, 16));
-        if (n <= 0)
-            break;
-        outq_consume(h2_outq(h2), (size_t)n);
-    }
 }
 
 /* One turn of everybody. */
@@ -249,17 +201,6 @@ static inline void step(struct world *w)
     for (int i = 0; i < w->conns; i++)
         serve(w, i);
 }
-
-#define until(w, cond)                                    \
-    do {                                                  \
-        struct timespec began_, now_;                     \
-        (void)clock_gettime(CLOCK_MONOTONIC, &began_);    \
-        while (step(w), !(cond)) {                        \
-            (void)clock_gettime(CLOCK_MONOTONIC, &now_);  \
-            if (now_.tv_sec - began_.tv_sec > PATIENCE_S) \
-                fail_msg("it did not happen: %s", #cond); \
-        }                                                 \
-    } while (0)
 
 /* What is under way arrives: for what is not to happen. The disk's thread has no part in it. */
 static inline void steps(struct world *w)
@@ -292,10 +233,10 @@ static inline void say(struct said *s, enum record_type type, size_t payload, co
     va_start(ap, fmt);
     n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    record_put_text(&s->out, type, 0, ++s->seq, text, (size_t)n, payload);
+    record_put_text(&s->words.out, type, 0, ++s->words.seq, text, (size_t)n, payload);
     if (payload > 0)
-        memset(buf_grow(&s->out, payload), 'x', payload);
-    assert_true(s->out.st == ST_OK && s->out.len <= SAY_BYTES);
+        memset(buf_grow(&s->words.out, payload), 'x', payload);
+    assert_true(s->words.out.st == ST_OK && s->words.out.len <= WORDS_BYTES);
     h2_resume(s->h2, s->id);
 }
 
@@ -330,7 +271,7 @@ static inline void say_close(struct said *s, unsigned n, int d_ms)
 
 static inline void finish(struct said *s)
 {
-    s->last = true;
+    s->words.last = true;
     h2_resume(s->h2, s->id);
 }
 
@@ -502,7 +443,7 @@ static inline void home_end(struct world *w, struct pub *p)
     loop_fini(&w->l);
     metrics_free(&w->l.metrics);
     for (int i = 0; i < w->saids; i++) {
-        buf_fini(&w->said[i]->out);
+        buf_fini(&w->said[i]->words.out);
         buf_fini(&w->said[i]->got);
         free(w->said[i]);
     }

@@ -401,7 +401,7 @@ static void workers_that_break_the_protocol_again_and_again_end_it(void **state)
     for (int i = 1; p.closed == 0; i++) {
         until(w, (pass_ms(w, 50), w->saids == i || p.closed > 0));
         if (p.closed == 0) {
-            buf_add(&w->said[i - 1]->out, "no record at all, whatever it is", 32);
+            buf_add(&w->said[i - 1]->words.out, "no record at all, whatever it is", 32);
             h2_resume(w->said[i - 1]->h2, w->said[i - 1]->id);
             until(w, (pass_ms(w, 20), w->said[i - 1]->closed)); /* what goes up is paced */
         }

@@ -113,9 +113,9 @@ static void acks_may_come_in_pieces(void **state)
     struct said *s = w->said[0];
     until(w, s->next == 23);
     uint64_t before = metric_get(&w->l.metrics->ingest_spool_bytes);
-    s->allowed = 0;
+    s->words.allowed = 0;
     say_ack(s, 20, 3, 100);
-    for (; s->allowed < s->out.len; s->allowed++) {
+    for (; s->words.allowed < s->words.out.len; s->words.allowed++) {
         h2_resume(s->h2, s->id);
         step(w);
         assert_int_equal(metric_get(&w->l.metrics->ingest_spool_bytes), before);
@@ -132,8 +132,8 @@ static int other(const struct said *s) { return 1 - s->dc; }
 
 static void say_past(struct said *s, const char *text)
 {
-    record_put_text(&s->out, RECORD_PAST, 0, ++s->seq, "{}", 2, strlen(text));
-    buf_add(&s->out, text, strlen(text));
+    record_put_text(&s->words.out, RECORD_PAST, 0, ++s->words.seq, "{}", 2, strlen(text));
+    buf_add(&s->words.out, text, strlen(text));
     h2_resume(s->h2, s->id);
 }
 
@@ -152,7 +152,7 @@ static void the_next_home_hears_what_the_last_one_told_players(void **state)
     say_past(s, "older");
     say_past(s, "newer");
     steps(w);
-    s->allowed = s->out.len + RECORD_FIXED + 8; /* and one that breaks off */
+    s->words.allowed = s->words.out.len + RECORD_FIXED + 8; /* and one that breaks off */
     say_past(s, "newest of all, but it is cut");
     steps(w);
     hang_up(w, s->conn);
@@ -235,7 +235,7 @@ static void the_last_word_of_a_home_says_why(void **state)
         until(w, p.accepted == 1);
         (void)snprintf(text, sizeof text, "{\"why\":\"%s\"}", table[i].word);
         say(last_said(w), RECORD_END, text);
-        last_said(w)->last = true;
+        last_said(w)->words.last = true;
         h2_resume(last_said(w)->h2, last_said(w)->id);
         until(w, p.closed == 1);
         assert_int_equal(p.why, table[i].why);
@@ -245,7 +245,7 @@ static void the_last_word_of_a_home_says_why(void **state)
     until(w, p.accepted == 1);
     int n = w->saids, was = last_said(w)->dc;
     say(last_said(w), RECORD_END, "{\"why\":\"stopping\"}");
-    last_said(w)->last = true;
+    last_said(w)->words.last = true;
     h2_resume(last_said(w)->h2, last_said(w)->id);
     until(w, w->saids > n && last_said(w)->marked);
     assert_int_equal(last_said(w)->dc, 1 - was);

@@ -2,7 +2,7 @@
  *
  * Purpose   data centres are HTTP/2 servers on loopback in the test itself: they keep what they get,
  *           and answer by script. Time is the test's: pass_ms() lets it go on, and what is due fires.
- * Waiting   until(w, cond) turns everything until cond holds; the test fails when it never does.
+ * Waiting   until(w, cond) of tests/unit/h2_script.h
  */
 #ifndef TESTS_UNIT_UPLINK_WORLD_H
 #define TESTS_UNIT_UPLINK_WORLD_H
@@ -35,8 +35,9 @@
 #include "core/ticket.h"
 #include "ingest/dcs.h"
 #include "ingest/uplink.h"
+#include "tests/unit/h2_script.h"
 
-enum { DCS = 2, CONNS = 64, SAIDS = 128, TAGS = 512, PATIENCE_S = 20 };
+enum { DCS = 2, CONNS = 64, SAIDS = 128, TAGS = 512 };
 
 static uint64_t mono_us = 1000 * SEC_US;
 static int64_t wall_us = INT64_C(1800000000) * (int64_t)SEC_US;
@@ -48,15 +49,11 @@ static const struct clock_source test_clock = { test_mono, test_wall };
 
 /* One exchange, as a home sees it. */
 struct said {
-    struct h2_body body;
+    struct words words;
     struct h2 *h2;
     int32_t id;
     int dc, conn;
-    struct buf out;
-    size_t off;
-    size_t allowed; /* of it, so far */
-    uint64_t seq;
-    bool last, got_all, closed, reset;
+    bool got_all, closed, reset;
     struct flv_reader in;
     bool marked;
     uint64_t first, next; /* numbers of the tags that came, one after the other */
@@ -92,26 +89,6 @@ struct world {
     int saids;
 };
 
-static enum st say_avail(struct h2_body *b, size_t max, size_t *n, bool *last)
-{
-    struct said *s = CONTAINER_OF(b, struct said, body);
-    size_t have = s->out.len < s->allowed ? s->out.len : s->allowed;
-
-    *n = have - s->off < max ? have - s->off : max;
-    *last = s->last && s->off + *n == s->out.len;
-    return *n > 0 || *last ? ST_OK : ST_MORE;
-}
-
-static int say_take(struct h2_body *b, size_t n, struct h2_slice *v, int max)
-{
-    struct said *s = CONTAINER_OF(b, struct said, body);
-
-    assert_true(max > 0);
-    v[0] = (struct h2_slice){ s->out.data + s->off, n, NULL };
-    s->off += n;
-    return 1;
-}
-
 static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
 {
     struct world *w = ctx;
@@ -119,19 +96,15 @@ static void *on_stream(struct h2 *h2, void *ctx, int32_t id)
 
     assert_true(s != NULL && w->saids < SAIDS);
     w->said[w->saids++] = s;
-    s->body = (struct h2_body){ .avail = say_avail, .take = say_take };
+    words_init(&s->words);
     s->h2 = h2;
     s->id = id;
-    s->allowed = SIZE_MAX;
     s->came_us = wall_us;
     for (int i = 0; i < w->conns; i++)
         if (w->conn[i].h2 == h2) {
             s->dc = w->conn[i].dc;
             s->conn = i;
         }
-    buf_init(&s->out, 1 << 20);
-    (void)buf_grow(&s->out, 64 << 10); /* slices point into it: it must not move */
-    s->out.len = 0;
     flv_reader_init(&s->in, 1 << 20);
     return s;
 }
@@ -140,23 +113,17 @@ static void on_header(struct h2 *h2, void *stream, int32_t id, const char *name,
                       const char *value, size_t value_len)
 {
     struct said *s = stream;
-    const struct {
-        const char *name;
-        char *to;
-        size_t room;
-    } fields[] = { { ":path", s->path, sizeof s->path },
-                   { "freshet-claim", s->claim, sizeof s->claim },
-                   { "freshet-behind", s->behind, sizeof s->behind },
-                   { "freshet-session", s->session, sizeof s->session },
-                   { "freshet-epoch", s->epoch, sizeof s->epoch },
-                   { "freshet-ast", s->ast, sizeof s->ast },
-                   { "freshet-period", s->period, sizeof s->period },
-                   { "freshet-high", s->high, sizeof s->high } };
+    const struct script_field fields[] = { { ":path", s->path, sizeof s->path },
+                                           { "freshet-claim", s->claim, sizeof s->claim },
+                                           { "freshet-behind", s->behind, sizeof s->behind },
+                                           { "freshet-session", s->session, sizeof s->session },
+                                           { "freshet-epoch", s->epoch, sizeof s->epoch },
+                                           { "freshet-ast", s->ast, sizeof s->ast },
+                                           { "freshet-period", s->period, sizeof s->period },
+                                           { "freshet-high", s->high, sizeof s->high } };
 
     (void)h2, (void)id;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (strlen(fields[i].name) == name_len && memcmp(name, fields[i].name, name_len) == 0)
-            (void)snprintf(fields[i].to, fields[i].room, "%.*s", (int)value_len, value);
+    script_keep(fields, sizeof fields / sizeof fields[0], name, name_len, value, value_len);
 }
 
 static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
@@ -184,8 +151,8 @@ static void on_head(struct h2 *h2, void *stream, int32_t id, bool last)
     if (dc->elsewhere != NULL)
         nv[n++] = (struct h2_nv){ "freshet-home", dc->elsewhere, 12,
                                   (uint32_t)strlen(dc->elsewhere), false };
-    assert_int_equal(h2_respond(h2, id, nv, n, strcmp(dc->status, "200") == 0 ? &s->body : NULL),
-                     ST_OK);
+    assert_int_equal(
+        h2_respond(h2, id, nv, n, strcmp(dc->status, "200") == 0 ? &s->words.body : NULL), ST_OK);
 }
 
 static void take_tag(struct said *s, const struct flv_tag *tag)
@@ -271,25 +238,8 @@ static void hang_up(struct world *w, int i)
 
 static void serve(struct world *w, int i)
 {
-    static uint8_t buf[64 << 10];
-    struct iovec v[16];
-    struct h2 *h2 = w->conn[i].h2;
-    ssize_t n;
-
-    if (h2 == NULL)
-        return;
-    while ((n = read(w->conn[i].fd, buf, sizeof buf)) > 0)
-        assert_true(h2_feed(h2, buf, (size_t)n) >= ST_OK);
-    if (n == 0) {
+    if (w->conn[i].h2 != NULL && !script_serve(w->conn[i].fd, w->conn[i].h2))
         hang_up(w, i);
-        return;
-    }
-    while (h2_pump(h2, 64 << 10) >= ST_OK && outq_bytes(h2_outq(h2)) > 0) {
-        n = writev(w->conn[i].fd, v, outq_iov(h2_outq(h2), v, 16));
-        if (n <= 0)
-            break;
-        outq_consume(h2_outq(h2), (size_t)n);
-    }
 }
 
 /* One turn of everybody, and a millisecond. */
@@ -316,17 +266,6 @@ static void step(struct world *w)
         serve(w, i);
 }
 
-#define until(w, cond)                                    \
-    do {                                                  \
-        struct timespec began_, now_;                     \
-        (void)clock_gettime(CLOCK_MONOTONIC, &began_);    \
-        while (step(w), !(cond)) {                        \
-            (void)clock_gettime(CLOCK_MONOTONIC, &now_);  \
-            if (now_.tv_sec - began_.tv_sec > PATIENCE_S) \
-                fail_msg("it did not happen: %s", #cond); \
-        }                                                 \
-    } while (0)
-
 static void steps(struct world *w)
 {
     for (int i = 0; i < 50; i++)
@@ -346,8 +285,8 @@ static void pass_ms(struct world *w, uint64_t ms)
 
 static void say(struct said *s, enum record_type type, const char *text)
 {
-    record_put_text(&s->out, type, 0, ++s->seq, text, strlen(text), 0);
-    assert_true(s->out.st == ST_OK && s->out.len <= 64 << 10);
+    record_put_text(&s->words.out, type, 0, ++s->words.seq, text, strlen(text), 0);
+    assert_true(s->words.out.st == ST_OK && s->words.out.len <= WORDS_BYTES);
     h2_resume(s->h2, s->id);
 }
 
@@ -473,7 +412,7 @@ static int teardown(void **state)
     for (int i = 0; i < w->conns; i++)
         hang_up(w, i);
     for (int i = 0; i < w->saids; i++) {
-        buf_fini(&w->said[i]->out);
+        buf_fini(&w->said[i]->words.out);
         flv_reader_fini(&w->said[i]->in);
         free(w->said[i]);
     }
